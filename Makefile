@@ -1,0 +1,60 @@
+# clip-image-search: `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# uv makes the Python environment. Where there is none, it is installed from PyPI into .cache/uv.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
+RUN := $(UV) run --no-sync
+PYTHON ?= python3
+
+.PHONY: help demo test unit integration e2e check format photos clean setup setup-test browser
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: setup  ## Search the bundled pictures at http://127.0.0.1:8000 (PHOTOS=folder INDEX=opensearch PORT=8000)
+	@$(RUN) imagesearch demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(INDEX),--index $(INDEX)) $(if $(PORT),--port $(PORT))
+
+test: setup-test browser  ## Run every test: unit, integration (a real OpenSearch), end to end (a real browser)
+	$(RUN) pytest
+
+unit: setup-test  ## Run the quick tests alone
+	$(RUN) pytest tests/unit
+
+integration: setup-test  ## Run the tests against real servers
+	$(RUN) pytest tests/integration
+
+e2e: setup-test browser  ## Run the tests of the whole path, in a browser
+	$(RUN) pytest tests/e2e
+
+check: setup-test  ## Lint, formatting, types, lock file
+	$(UV) lock --check
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+format: setup-test  ## Format the code and mend what the linter can
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+clean:  ## Remove what the demo and the tools left here
+	rm -rf .demo .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# --inexact: what one target installed stays there for the other (torch, for the tests, is large).
+setup: $(UV)
+	@$(UV) sync --quiet --inexact --locked --no-default-groups
+
+setup-test: $(UV)
+	@$(UV) sync --quiet --inexact --locked --group dev --group torch
+
+browser:
+	@bash tests/e2e/install-browser.sh "$(RUN)"
+
+.cache/uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "error: this needs Python 3.11 or newer as $(PYTHON); name another one with PYTHON=..." >&2; exit 1; }
+	@echo "uv is missing: installing it from PyPI into .cache/uv"
+	@$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9' \
+	  || { rm -rf .cache/uv; echo "error: could not install uv (on Debian: apt-get install python3-venv); or install uv yourself" >&2; exit 1; }
+.PHONY: uv
+uv: ;

@@ -1,0 +1,1 @@
+"""CLIP: the model artifact, the tokenizer, the preprocessing, the encoder on ONNX Runtime."""

@@ -1,0 +1,81 @@
+"""The model artifact: what a folder with a CLIP model holds, and what every encoder answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from imagesearch.errors import ModelError
+
+Float32 = npt.NDArray[np.float32]
+
+MODEL_FILE, TEXT_FILE, IMAGE_FILE, TOKENIZER_FILE = "model.json", "text.onnx", "image.onnx", "tokenizer.json"
+
+
+class ModelInfo(BaseModel):
+    """`model.json` of an artifact.
+
+    `fingerprint` names the vector space: it is computed from the weights and from what else decides an embedding
+    (activation, preprocessing), so it is the same for every runtime and precision of the same weights, and differs
+    whenever embeddings can't be compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    name: str
+    pretrained: str
+    fingerprint: str
+    embed_dim: int
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic", "bilinear"]
+    context_length: int
+    logit_scale: float
+    precision: Literal["fp32", "fp16"] = "fp32"
+
+    @classmethod
+    def load(cls, folder: Path) -> "ModelInfo":
+        """Read `model.json` in `folder`.
+
+        Raises:
+            ModelError: it is missing or isn't one.
+        """
+        path = folder / MODEL_FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise ModelError(
+                f"no {MODEL_FILE} in {folder}: not a model artifact; make one with `imagesearch export-model`"
+            ) from None
+        except ValidationError as error:
+            raise ModelError(f"{path} is no valid {MODEL_FILE}: {error}") from error
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json` into `folder`."""
+        (folder / MODEL_FILE).write_text(self.model_dump_json(indent=2) + "\n")
+
+
+class Encoder(Protocol):
+    """Text and images in, embeddings out; the same contract on ONNX Runtime (CPU) and torch (GPU)."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model that encodes."""
+        ...
+
+    def encode_text(self, texts: Sequence[str]) -> Float32:
+        """Embeddings of `texts`, (n, embed_dim) float32, each of length 1. Too long a text is truncated."""
+        ...
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Float32:
+        """Embeddings of `images`, (n, embed_dim) float32, each of length 1."""
+        ...
+
+    def encode_pixels(self, pixels: Float32) -> Float32:
+        """Embeddings of preprocessed `pixels`, (n, 3, image_size, image_size) float32; for callers that preprocess."""
+        ...

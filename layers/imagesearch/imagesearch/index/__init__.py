@@ -1,0 +1,1 @@
+"""The vector index: a protocol, and its two implementations."""

@@ -1,0 +1,132 @@
+"""The vector index that search and loader rely on: one protocol, held by one contract suite for every implementation."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from imagesearch.index.filters import Filter
+from imagesearch.records import ImageMetadata
+
+Float32 = npt.NDArray[np.float32]
+
+MAX_RESULTS = 10_000
+"""offset + k may not exceed this; OpenSearch's own limit for k and for a result window."""
+
+
+def index_name(fingerprint: str) -> str:
+    """Name of the index that holds the vectors of the model with `fingerprint`."""
+    return f"images-{fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """Write this document, unless a newer version of the id is there. `vector`: (dim,) float32, length 1."""
+
+    id: str
+    version: int
+    vector: Float32
+    metadata: ImageMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the id, unless a newer version of it is there."""
+
+    id: str
+    version: int
+
+
+Action = Upsert | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One action that the index refused for good, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """What became of a bulk: `stale` actions met a newer version and changed nothing, which is no error."""
+
+    upserted: int = 0
+    deleted: int = 0
+    stale: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result: `score` is the cosine of query and image, -1 to 1."""
+
+    id: str
+    score: float
+    metadata: ImageMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One indexed image, with its vector (dim,) float32."""
+
+    id: str
+    version: int
+    vector: Float32
+    metadata: ImageMetadata
+
+
+class VectorIndex(Protocol):
+    """Documents with a vector each, searched by cosine.
+
+    Every method raises IndexUnavailable when the index doesn't answer, and IndexOverloaded when it keeps asking for
+    patience after retries.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the index, `images-<fingerprint>`."""
+        ...
+
+    def create(self) -> None:
+        """Create the index if it isn't there. Safe to call twice, and at the same time from two processes."""
+        ...
+
+    def drop(self) -> None:
+        """Remove the index and all its documents; nothing happens if it isn't there."""
+        ...
+
+    def bulk(self, actions: Iterable[Action]) -> BulkResult:
+        """Apply `actions`. Idempotent: an action whose version is older than the document's changes nothing.
+
+        An action that the index refuses (a wrong dimension, a zero or NaN vector) is in `rejected`; all others go in.
+        """
+        ...
+
+    def search(
+        self, vector: Float32, k: int, *, filter: Filter | None = None, offset: int = 0, exact: bool = False
+    ) -> list[Hit]:
+        """The `k` images nearest to `vector` (dim,) by cosine, best first, after skipping `offset`.
+
+        Equal scores are ordered by id. `filter` applies inside the search, so k hits come back whenever k match.
+        `exact` compares with every matching document instead of walking the graph. A missing index has no hits.
+
+        Raises:
+            InvalidInput: k < 1, offset < 0, offset + k > MAX_RESULTS, or a vector of a wrong dimension.
+        """
+        ...
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents with these ids; those that don't exist are absent."""
+        ...
+
+    def count(self, filter: Filter | None = None) -> int:
+        """How many documents match, or there are; 0 for a missing index."""
+        ...
+
+    def refresh(self) -> None:
+        """Make everything written so far visible to searches."""
+        ...

@@ -1,0 +1,139 @@
+"""Tables of Python values as Parquet bytes and back, by DuckDB: for parts, work shards and ledgers."""
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from imagesearch.errors import PartError
+
+Schema = Mapping[str, str]
+"""Column names, in their order, and their SQL types; a type may be VARCHAR, BIGINT, DOUBLE, VARCHAR[], FLOAT[] or
+TIMESTAMP WITH TIME ZONE."""
+
+TIMESTAMP = "TIMESTAMP WITH TIME ZONE"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection, in memory or on a file, that loads nothing from the network."""
+    return duckdb.connect(
+        str(path) if path else ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "TimeZone": "UTC",
+            "threads": 1,  # rows keep their order, and the same rows give the same bytes
+            "pandas_analyze_sample": 2**31 - 1,  # look at every value before choosing a type, not at a sample
+        },
+    )
+
+
+def register(con: duckdb.DuckDBPyConnection, name: str, schema: Schema, rows: Iterable[Sequence[Any]]) -> None:
+    """Make `rows`, each with a value or None for every column of `schema`, readable as the view `name`.
+
+    Strings, numbers, datetimes with a time zone, and sequences of strings or float32 are values.
+    """
+    columns = {column: _objects(values) for column, values in zip(schema, _transpose(schema, rows), strict=True)}
+    con.register(f"{name}_objects", columns)
+    selected = ", ".join(
+        f'make_timestamptz("{column}"::BIGINT) AS "{column}"'
+        if kind == TIMESTAMP
+        else f'"{column}"::{kind} AS "{column}"'
+        for column, kind in schema.items()
+    )
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {selected} FROM {name}_objects")  # noqa: S608 - our names
+
+
+def fetch(con: duckdb.DuckDBPyConnection, schema: Schema, relation: str) -> list[tuple[Any, ...]]:
+    """The rows of `relation` (SQL that may follow FROM), with the columns of `schema`; timestamps in UTC."""
+    selected = ", ".join(
+        f'epoch_us("{column}") AS "{column}"' if kind == TIMESTAMP else f'"{column}"' for column, kind in schema.items()
+    )
+    columns = con.execute(f"SELECT {selected} FROM {relation}").fetchnumpy()  # noqa: S608 - our names
+    lists = [columns[column].tolist() for column in schema]  # None where masked
+    for position, kind in enumerate(schema.values()):
+        if kind == TIMESTAMP:
+            lists[position] = [None if us is None else _EPOCH + timedelta(microseconds=us) for us in lists[position]]
+    return list(zip(*lists, strict=True))
+
+
+def write_table(schema: Schema, rows: Iterable[Sequence[Any]], metadata: Mapping[str, str]) -> bytes:
+    """Parquet bytes (zstd) of `rows`, with `metadata` in the file's footer. The same input gives the same bytes.
+
+    Raises:
+        PartError: a value that its column can't hold, such as text that is no valid Unicode.
+    """
+    with connect() as con, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table.parquet")
+        try:
+            register(con, "rows", schema, rows)
+            copy_to(con, "rows", path, metadata)
+        except duckdb.Error as error:
+            raise PartError(f"a row can't be written: {error}") from error
+        return path.read_bytes()
+
+
+def copy_to(con: duckdb.DuckDBPyConnection, relation: str, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write `relation` as Parquet (zstd) to `path`."""
+    pairs = ", ".join(f'"{key}": ${key}' for key in metadata)
+    options = f"FORMAT parquet, COMPRESSION zstd{f', KV_METADATA {{{pairs}}}' if pairs else ''}"
+    con.execute(f"COPY (FROM {relation}) TO '{_quoted(path)}' ({options})", dict(metadata))
+
+
+def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
+    """The rows of Parquet bytes and the metadata of the file; `what` names the file in errors.
+
+    Raises:
+        PartError: it is no Parquet, is damaged, or its columns aren't those of `schema`.
+    """
+    with connect() as con, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table.parquet")
+        path.write_bytes(data)
+        table = f"read_parquet('{_quoted(path)}')"
+        try:
+            described = con.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()  # noqa: S608 - our path
+            columns = {name: kind for name, kind, *_ in described}
+            if columns != dict(schema):
+                raise PartError(f"{what} {_difference(columns, schema)}")
+            pairs = con.execute(
+                f"SELECT decode(key), decode(value) FROM parquet_kv_metadata('{_quoted(path)}')"  # noqa: S608
+            ).fetchall()
+            return fetch(con, schema, table), dict(pairs)
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            raise PartError(f"{what} is no readable Parquet file: {_one_line(error, path)}") from error
+
+
+def _difference(columns: Schema, schema: Schema) -> str:
+    missing = [name for name in schema if name not in columns]
+    unknown = [name for name in columns if name not in schema]
+    wrong = [
+        f"{name} is {columns[name]}, not {kind}" for name, kind in schema.items() if columns.get(name, kind) != kind
+    ]
+    found = (missing and f"lacks {', '.join(missing)}", unknown and f"has besides {', '.join(unknown)}", *wrong)
+    return "has other columns than it should: " + "; ".join(text for text in found if text)
+
+
+def _transpose(schema: Schema, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) or [() for _ in schema]
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """A numpy array with one object a value, whatever the values are (numpy would make a matrix of equal lists)."""
+    array = np.empty(len(values), dtype=object)
+    for position, value in enumerate(values):
+        array[position] = (value - _EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
+    return array
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _one_line(error: Exception, path: Path) -> str:
+    return " ".join(str(error).replace(str(path), "it").split())

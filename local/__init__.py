@@ -1,0 +1,1 @@
+"""The whole path on one machine: stand-ins for AWS, a real OpenSearch, the demo."""
