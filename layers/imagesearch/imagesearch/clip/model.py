@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from imagesearch.errors import ModelError
 
 Float32 = npt.NDArray[np.float32]
+Precision = Literal["fp32", "fp16"]
 
 MODEL_FILE, TEXT_FILE, IMAGE_FILE, TOKENIZER_FILE = "model.json", "text.onnx", "image.onnx", "tokenizer.json"
 
@@ -21,7 +22,8 @@ class ModelInfo(BaseModel):
 
     `fingerprint` names the vector space: it is computed from the weights and from what else decides an embedding
     (activation, preprocessing), so it is the same for every runtime and precision of the same weights, and differs
-    whenever embeddings can't be compared.
+    whenever embeddings can't be compared. `logit_scale` is what the model multiplies a cosine with before a softmax
+    (about 100 for OpenAI's). `precision` is how the weights are stored; computing is fp32 either way.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -36,7 +38,7 @@ class ModelInfo(BaseModel):
     interpolation: Literal["bicubic", "bilinear"]
     context_length: int
     logit_scale: float
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Precision = "fp32"
 
     @classmethod
     def load(cls, folder: Path) -> "ModelInfo":

@@ -1,0 +1,195 @@
+"""Export an open_clip model to the artifact that the query path runs: ONNX towers, tokenizer, model.json."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import open_clip
+import torch
+import torch.nn.functional as F  # noqa: N812 (as everywhere in torch)
+from onnx import TensorProto, helper, numpy_helper
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import text_global_pool
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor, nn
+
+from batch.checkpoint import DEFAULT_MODEL, DEFAULT_PRETRAINED, LoadedModel, load_checkpoint, text_tower
+from imagesearch.clip.model import IMAGE_FILE, MODEL_FILE, TEXT_FILE, TOKENIZER_FILE, ModelInfo, Precision
+from imagesearch.clip.onnx import OnnxEncoder
+from imagesearch.errors import ModelError
+
+MIN_COSINE = 0.9999
+"""How near to torch's an embedding of the exported model must be."""
+
+_WEIGHT_BYTES = 1024
+"""Smaller tensors are constants and biases: they stay in the graph, and stay fp32."""
+
+_PROBES = ("", "a", "two dogs on a beach", "a photo of a cat, 1984", "größer & 東京 🐶", "word " * 100)
+
+
+def export_model(
+    name: str = DEFAULT_MODEL,
+    pretrained: str = DEFAULT_PRETRAINED,
+    folder: Path = Path("model"),
+    precision: Precision = "fp32",
+) -> ModelInfo:
+    """Export the open_clip model `name` with the weights `pretrained` (see `load_checkpoint`) into `folder`.
+
+    With `precision` fp16 the weights take half the bytes, and are rounded to fp16 if the checkpoint isn't fp16 already,
+    as OpenAI's are; computing stays fp32. An fp32 artifact starts faster, as its weights are mapped into memory.
+
+    The export is held against torch before it gets its place; `model.json` comes last, so a folder that has one is
+    whole. Other files in `folder` are left alone.
+
+    Raises:
+        ModelError: the checkpoint can't be loaded, or the exported model embeds differently.
+    """
+    model = load_checkpoint(name, pretrained)
+    info = model.info.model_copy(update={"precision": precision})
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
+        draft = Path(scratch)
+        _export_text(model, draft / TEXT_FILE, precision)
+        _export_image(model, draft / IMAGE_FILE, precision)
+        _build_tokenizer().save(str(draft / TOKENIZER_FILE), pretty=False)
+        info.save(draft)
+        _verify(model, draft)
+        (folder / MODEL_FILE).unlink(missing_ok=True)
+        for path in sorted(draft.iterdir(), key=lambda path: path.name == MODEL_FILE):
+            path.replace(folder / path.name)
+    return info
+
+
+class _Text(nn.Module):
+    """The text tower for token ids (n, length) of any length up to the context's.
+
+    open_clip pads every text to the context length. Attention is causal and the end token is what gets pooled, so
+    cutting the padding off changes nothing but the time it takes.
+    """
+
+    def __init__(self, module: open_clip.CLIP) -> None:
+        super().__init__()
+        self.tower: Any = text_tower(module)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tower, length = self.tower, tokens.shape[1]
+        x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+        x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+        x = text_global_pool(x, tokens, "argmax")
+        projection = tower.text_projection
+        if projection is not None:
+            x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        return F.normalize(x, dim=-1)
+
+
+class _Image(nn.Module):
+    """The image tower, normalised."""
+
+    def __init__(self, module: open_clip.CLIP) -> None:
+        super().__init__()
+        self.module: Any = module
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        embeddings: Tensor = self.module.encode_image(pixels, normalize=True)
+        return embeddings
+
+
+def _export_text(model: LoadedModel, path: Path, precision: Precision) -> None:
+    sample = torch.zeros(2, min(20, model.info.context_length), dtype=torch.long)
+    length = torch.export.Dim("length", min=2, max=model.info.context_length)
+    _export(_Text(model.module), sample, {1: length}, path, precision)
+
+
+def _export_image(model: LoadedModel, path: Path, precision: Precision) -> None:
+    size = model.info.image_size
+    _export(_Image(model.module), torch.zeros(2, 3, size, size), {}, path, precision)
+
+
+def _export(tower: nn.Module, sample: Tensor, dynamic: dict[int, object], path: Path, precision: Precision) -> None:
+    """Write `tower` as an optimised ONNX graph, weights beside it in one file."""
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of what its optimiser leaves as it is
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    program = torch.onnx.export(
+        tower.eval(),
+        (sample,),
+        dynamo=True,
+        input_names=["input"],
+        output_names=["embeddings"],
+        dynamic_shapes=({0: batch, **dynamic},),
+        verbose=False,
+    )
+    assert program is not None  # it is None only where torch writes the file
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        raw, optimised = Path(scratch) / "raw.onnx", Path(scratch) / "optimised.onnx"
+        program.save(raw, external_data=True)
+        options = ort.SessionOptions()
+        # not ORT_ENABLE_ALL: its layouts may be tied to the machine that exports
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(optimised)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.data")
+        ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(optimised)
+    if precision == "fp16":
+        _store_as_fp16(graph)
+    data = path.with_name(f"{path.name}.data")
+    onnx.save(graph, path, save_as_external_data=True, location=data.name, size_threshold=_WEIGHT_BYTES)
+    data.chmod(path.stat().st_mode)  # onnx makes it readable for its owner alone
+
+
+def _store_as_fp16(model: onnx.ModelProto) -> None:
+    """Turn the fp32 weights of `model` into fp16 ones, each with a cast to fp32 that ONNX Runtime folds at load."""
+    graph = model.graph
+    casts = []
+    for weight in graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.nbytes >= _WEIGHT_BYTES:
+            name = weight.name
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
+            casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _build_tokenizer() -> Tokenizer:
+    """CLIP's byte-pair encoding, from the vocabulary that open_clip ships, for words that are split already."""
+    clip = SimpleTokenizer()
+    start, end = special = [clip.decoder[token] for token in clip.all_special_ids]
+    tokenizer = Tokenizer(BPE(vocab=clip.encoder, merges=list(clip.bpe_ranks), end_of_word_suffix="</w>"))
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A {end}", special_tokens=[(token, clip.encoder[token]) for token in special]
+    )
+    return tokenizer
+
+
+def _verify(model: LoadedModel, folder: Path) -> None:
+    """Hold the artifact in `folder` against `model` in torch: texts of all lengths, one and several random pictures.
+
+    Raises:
+        ModelError: an embedding is too far from torch's.
+    """
+    encoder = OnnxEncoder(folder)
+    size = model.info.image_size
+    pixels = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    tokens = SimpleTokenizer(context_length=model.info.context_length)(list(_PROBES))
+    with torch.inference_mode():
+        texts = model.module.encode_text(tokens, normalize=True).numpy()
+        images = model.module.encode_image(pixels, normalize=True).numpy()
+    for what, expected, found in (
+        ("text", texts, encoder.encode_text(_PROBES)),
+        ("text", texts[2:3], encoder.encode_text(_PROBES[2:3])),
+        ("image", images, encoder.encode_pixels(pixels.numpy())),
+        ("image", images[:1], encoder.encode_pixels(pixels[:1].numpy())),
+    ):
+        worst = float((expected * found).sum(axis=1).min())
+        if not worst >= MIN_COSINE:  # a NaN fails too
+            raise ModelError(f"the exported {what} tower embeds differently: cosine {worst:.6f} to torch's embedding")
