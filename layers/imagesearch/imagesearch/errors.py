@@ -7,6 +7,7 @@ wrong and what would be right.
 ```
 ImageSearchError
 ├── InvalidInput            the caller's request can't be answered as it stands
+│   ├── InputTooLarge       more than is accepted
 │   ├── InvalidImage        bytes that are no usable image; `reason` says why
 │   ├── InvalidFilter       a filter that is malformed or names an unknown field
 │   └── UnreachableUrl      a URL that may not, or could not, be fetched
@@ -38,6 +39,12 @@ class InvalidInput(ImageSearchError):
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class InputTooLarge(InvalidInput):
+    """A part of the request is larger than is accepted (of an image, `InvalidImage` says so)."""
+
+    code = "too_large"
 
 
 class ImageReason(StrEnum):

@@ -13,8 +13,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="IMAGESEARCH_", frozen=True)
 
     index_url: str = Field(
-        description="Where the vectors are indexed: https://… of an OpenSearch (signed with SigV4 when it is AWS's own), "
-        "or duckdb:///path/to/file for the embedded index"
+        description="Where the vectors are indexed: https://… of an OpenSearch (signed with SigV4 when it is "
+        "AWS's own), or duckdb:///path/to/file for the embedded index"
     )
     model: Path = Field(Path("/opt/model"), description="Folder of the model artifact")
     index_engine: str = Field("lucene", pattern="^(lucene|faiss)$", description="k-NN engine of a new OpenSearch index")
@@ -34,4 +34,4 @@ class Settings(BaseSettings):
 @cache
 def get_settings() -> Settings:
     """The settings of this process, read once."""
-    return Settings()  # type: ignore[call-arg]  # pydantic fills it from the environment
+    return Settings()  # pydantic fills it from the environment

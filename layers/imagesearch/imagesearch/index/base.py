@@ -1,4 +1,4 @@
-"""The vector index that search and loader rely on: one protocol, held by one contract suite for every implementation."""
+"""The vector index that search and loader rely on: one protocol, and one contract suite for every implementation."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Upsert:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove the id, unless a newer version of it is there."""
+    """Remove the id, unless a newer version of it is there. Remembered: an older upsert that comes later is stale."""
 
     id: str
     version: int
@@ -100,9 +100,10 @@ class VectorIndex(Protocol):
         ...
 
     def bulk(self, actions: Iterable[Action]) -> BulkResult:
-        """Apply `actions`. Idempotent: an action whose version is older than the document's changes nothing.
+        """Apply `actions`, creating the index if it isn't there.
 
-        An action that the index refuses (a wrong dimension, a zero or NaN vector) is in `rejected`; all others go in.
+        Idempotent: an action whose version is older than the document's changes nothing, the same version rewrites. An
+        action that the index refuses (a wrong dimension, a zero or NaN vector) is in `rejected`; all others go in.
         """
         ...
 
