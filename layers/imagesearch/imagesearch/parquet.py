@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,16 @@ def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
         config={
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            "TimeZone": "UTC",
             "threads": 1,  # rows keep their order, and the same rows give the same bytes
             "pandas_analyze_sample": 2**31 - 1,  # look at every value before choosing a type, not at a sample
         },
     )
+
+
+@cache
+def _memory() -> duckdb.DuckDBPyConnection:
+    """A database in memory to take cursors of, since making one takes longer than writing a small table."""
+    return connect()
 
 
 def register(con: duckdb.DuckDBPyConnection, name: str, schema: Schema, rows: Iterable[Sequence[Any]]) -> None:
@@ -41,12 +47,7 @@ def register(con: duckdb.DuckDBPyConnection, name: str, schema: Schema, rows: It
     """
     columns = {column: _objects(values) for column, values in zip(schema, _transpose(schema, rows), strict=True)}
     con.register(f"{name}_objects", columns)
-    selected = ", ".join(
-        f'make_timestamptz("{column}"::BIGINT) AS "{column}"'
-        if kind == TIMESTAMP
-        else f'"{column}"::{kind} AS "{column}"'
-        for column, kind in schema.items()
-    )
+    selected = ", ".join(f'{_cast(column, kind)} AS "{column}"' for column, kind in schema.items())
     con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {selected} FROM {name}_objects")  # noqa: S608 - our names
 
 
@@ -56,11 +57,11 @@ def fetch(con: duckdb.DuckDBPyConnection, schema: Schema, relation: str) -> list
         f'epoch_us("{column}") AS "{column}"' if kind == TIMESTAMP else f'"{column}"' for column, kind in schema.items()
     )
     columns = con.execute(f"SELECT {selected} FROM {relation}").fetchnumpy()  # noqa: S608 - our names
-    lists = [columns[column].tolist() for column in schema]  # None where masked
+    values: list[list[Any]] = [columns[column].tolist() for column in schema]  # None where masked
     for position, kind in enumerate(schema.values()):
         if kind == TIMESTAMP:
-            lists[position] = [None if us is None else _EPOCH + timedelta(microseconds=us) for us in lists[position]]
-    return list(zip(*lists, strict=True))
+            values[position] = [None if us is None else _EPOCH + timedelta(microseconds=us) for us in values[position]]
+    return list(zip(*values, strict=True))
 
 
 def write_table(schema: Schema, rows: Iterable[Sequence[Any]], metadata: Mapping[str, str]) -> bytes:
@@ -69,7 +70,7 @@ def write_table(schema: Schema, rows: Iterable[Sequence[Any]], metadata: Mapping
     Raises:
         PartError: a value that its column can't hold, such as text that is no valid Unicode.
     """
-    with connect() as con, tempfile.TemporaryDirectory() as folder:
+    with _memory().cursor() as con, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.parquet")
         try:
             register(con, "rows", schema, rows)
@@ -83,7 +84,7 @@ def copy_to(con: duckdb.DuckDBPyConnection, relation: str, path: Path, metadata:
     """Write `relation` as Parquet (zstd) to `path`."""
     pairs = ", ".join(f'"{key}": ${key}' for key in metadata)
     options = f"FORMAT parquet, COMPRESSION zstd{f', KV_METADATA {{{pairs}}}' if pairs else ''}"
-    con.execute(f"COPY (FROM {relation}) TO '{_quoted(path)}' ({options})", dict(metadata))
+    con.execute(f"COPY (FROM {relation}) TO '{quoted(path)}' ({options})", dict(metadata))
 
 
 def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
@@ -92,20 +93,20 @@ def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, 
     Raises:
         PartError: it is no Parquet, is damaged, or its columns aren't those of `schema`.
     """
-    with connect() as con, tempfile.TemporaryDirectory() as folder:
+    with _memory().cursor() as con, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.parquet")
         path.write_bytes(data)
-        table = f"read_parquet('{_quoted(path)}')"
+        table = f"read_parquet('{quoted(path)}')"
         try:
             described = con.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()  # noqa: S608 - our path
             columns = {name: kind for name, kind, *_ in described}
             if columns != dict(schema):
                 raise PartError(f"{what} {_difference(columns, schema)}")
             pairs = con.execute(
-                f"SELECT decode(key), decode(value) FROM parquet_kv_metadata('{_quoted(path)}')"  # noqa: S608
+                f"SELECT decode(key), decode(value) FROM parquet_kv_metadata('{quoted(path)}')"  # noqa: S608
             ).fetchall()
             return fetch(con, schema, table), dict(pairs)
-        except (duckdb.Error, UnicodeDecodeError) as error:
+        except (duckdb.Error, UnicodeDecodeError, OverflowError) as error:  # overflow: a date after 9999
             raise PartError(f"{what} is no readable Parquet file: {_one_line(error, path)}") from error
 
 
@@ -131,7 +132,12 @@ def _objects(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
     return array
 
 
-def _quoted(path: Path) -> str:
+def _cast(column: str, kind: str) -> str:
+    return f'make_timestamptz("{column}"::BIGINT)' if kind == TIMESTAMP else f'"{column}"::{kind}'
+
+
+def quoted(path: Path) -> str:
+    """`path` as it may stand between single quotes in SQL."""
     return str(path).replace("'", "''")
 
 

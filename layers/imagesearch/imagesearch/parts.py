@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def metadata_row(metadata: ImageMetadata) -> tuple[Any, ...]:
     """The values of the columns of METADATA_SCHEMA.
 
     Raises:
-        PartError: `extra` isn't JSON, or the date has no time zone.
+        PartError: `extra` isn't JSON.
     """
     values = {name: getattr(metadata, name) for name in METADATA_SCHEMA}
     try:
@@ -147,6 +148,8 @@ def metadata_row(metadata: ImageMetadata) -> tuple[Any, ...]:
         values["extra"] = json.dumps(metadata.extra, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise PartError(f"what else is known of {metadata.uri} can't be JSON: {error}") from error
+    if metadata.created_at and metadata.created_at.tzinfo is None:
+        values["created_at"] = metadata.created_at.replace(tzinfo=UTC)
     return tuple(values.values())
 
 

@@ -38,8 +38,8 @@ class Storage(Protocol):
         """`s3://bucket/prefix` or `file:///folder`, without a slash at the end."""
         ...
 
-    def read(self, key: str) -> bytes:
-        """The whole object.
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """The whole object, or its first `limit` bytes.
 
         Raises:
             NotFound: there is no such object.
@@ -64,7 +64,7 @@ class Storage(Protocol):
 
 
 def open_storage(uri: str) -> Storage:
-    """The storage at `uri`: `s3://bucket/prefix`, `file:///folder` or the path of a local folder, which needn't exist yet.
+    """The storage at `uri`: `s3://bucket/prefix`, `file:///folder` or the path of a folder, which needn't exist yet.
 
     Raises:
         StorageError: another kind of URI.
@@ -108,10 +108,11 @@ class FolderStorage:
             raise StorageError(f"{key!r} is no key: it should be names joined by single slashes, without . and ..")
         return self.folder.joinpath(*parts)
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, limit: int | None = None) -> bytes:
         """See Storage."""
         try:
-            return self._path(key).read_bytes()
+            with self._path(key).open("rb") as file:
+                return file.read(limit)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFound(f"there is no {key} in {self.uri}") from None
         except OSError as error:
@@ -208,10 +209,12 @@ class S3Storage:
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, limit: int | None = None) -> bytes:
         """See Storage."""
         with _s3_errors(f"read {key} in {self.uri}"):
-            return self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
+            body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            with contextlib.closing(body):
+                return body.read(limit)
 
     def write(self, key: str, data: bytes) -> None:
         """See Storage."""

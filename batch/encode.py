@@ -1,0 +1,255 @@
+"""Encode a run, shard by shard: fetch → decode → CLIP → write the part, then its ledger.
+
+A shard with a ledger is done. Killed at any moment, a run goes on where it stopped when it is started again: files
+appear whole or not at all, and a shard that is done twice gives the same part.
+"""
+
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from batch.ledger import LedgerRow, Status, finished_shards, write_ledger
+from batch.plan import Plan, WorkItem, read_work
+from imagesearch.clip.model import Encoder, Float32, ModelInfo
+from imagesearch.clip.preprocess import preprocess
+from imagesearch.errors import ImageSearchError, InvalidImage, ModelError
+from imagesearch.images import OpenedImage, open_image
+from imagesearch.index.base import Action, Delete, Upsert
+from imagesearch.parts import Part, part_key, write_part
+from imagesearch.records import ImageMetadata
+from imagesearch.storage import Storage
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+ReadImage = Callable[[str], bytes]
+
+
+@dataclass(slots=True)
+class Throughput:
+    """How quick encoding was: `busy` has the seconds of each stage, those of the worker threads added up."""
+
+    images: int = 0
+    seconds: float = 0.0
+    workers: int = 1
+    busy: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def images_per_second(self) -> float:
+        """Images, good and bad, a second of wall-clock time; 0 when there were none."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def slowest_stage(self) -> str:
+        """The stage that took most time: `fetch` or `decode` (these two share the workers), `encode` or `write`."""
+        shared = {stage: seconds / self.workers for stage, seconds in self.busy.items() if stage in ("fetch", "decode")}
+        return max({**self.busy, **shared}.items(), key=lambda item: item[1], default=("none", 0.0))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An image that a worker has fetched and decoded, or why it couldn't."""
+
+    item: WorkItem
+    pixels: Float32 | None = None
+    metadata: ImageMetadata | None = None
+    reason: str | None = None
+    detail: str | None = None
+    fetch_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+def open_encoder(folder: Path) -> Encoder:
+    """The encoder for the model artifact in `folder`: torch where it is installed and has a GPU, else ONNX Runtime.
+
+    Torch takes the weights that the artifact was made of: a checkpoint beside the artifact, or a tag of open_clip.
+
+    Raises:
+        ModelError: it is no model artifact.
+    """
+    from imagesearch.clip.onnx import OnnxEncoder
+
+    info = ModelInfo.load(folder)
+    if not _has_gpu():
+        return OnnxEncoder(folder)
+    from batch.torch_encoder import TorchEncoder
+
+    beside = folder / info.pretrained
+    try:
+        encoder: Encoder = TorchEncoder(info.name, str(beside) if beside.exists() else info.pretrained)
+    except ModelError as error:
+        logger.warning("the GPU is not used, as torch can't load the weights of %s: %s", folder, error)
+        return OnnxEncoder(folder)
+    if encoder.info.fingerprint != info.fingerprint:
+        found = encoder.info.fingerprint
+        logger.warning("the GPU is not used, as torch's weights of %s are others (%s): export it again", folder, found)
+        return OnnxEncoder(folder)
+    return encoder
+
+
+def _has_gpu() -> bool:
+    # Without a driver there is no need to import torch, which takes seconds. NVIDIA's on Linux has the one device, that
+    # of Windows' Linux the other.
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def encode_run(
+    output: Storage,
+    plan: Plan,
+    encoder: Encoder,
+    read: ReadImage,
+    *,
+    workers: int,
+    batch_size: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> Throughput:
+    """Encode every shard of a run that isn't done yet. `progress` hears how many more images are done.
+
+    Raises:
+        ModelError: `encoder` is another model than the run's.
+        StorageError: the output can't be read or written.
+    """
+    if encoder.info.fingerprint != plan.fingerprint:
+        raise ModelError(f"run {plan.run} is for the model {plan.fingerprint}, not {encoder.info.fingerprint}")
+    done = finished_shards(output, plan.run)
+    throughput = Throughput(workers=workers)
+    start = perf_counter()
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        run = _Run(output, plan, encoder, read, pool, workers, batch_size, progress, throughput)
+        try:
+            for shard in range(plan.shards):
+                if shard not in done:
+                    run.encode_shard(shard)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    throughput.seconds = perf_counter() - start
+    return throughput
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    output: Storage
+    plan: Plan
+    encoder: Encoder
+    read: ReadImage
+    pool: ThreadPoolExecutor
+    workers: int
+    batch_size: int
+    progress: Callable[[int], None] | None
+    throughput: Throughput
+
+    def encode_shard(self, shard: int) -> None:
+        plan, info, busy = self.plan, self.encoder.info, self.throughput.busy
+        actions: list[Action] = []
+        ledger: list[LedgerRow] = []
+
+        def note(item: WorkItem, status: Status, reason: str | None = None, detail: str | None = None) -> None:
+            uri, etag = item.metadata.uri, item.metadata.etag
+            ledger.append(LedgerRow(item.id, uri, etag, status, reason, detail, plan.version, plan.run, shard))
+
+        work = read_work(self.output, plan.run, shard)
+        for item in work:
+            if item.op == "delete":
+                actions.append(Delete(item.id, plan.version))
+                note(item, Status.DELETED)
+            elif item.op == "skip":
+                note(item, Status.SKIPPED, "duplicate_id", "another image of the source has this id")
+        for prepared, vector in self._encode([item for item in work if item.op == "upsert"]):
+            if vector is None or prepared.metadata is None:
+                note(prepared.item, Status.FAILED, prepared.reason, prepared.detail)
+            elif not np.isfinite(vector).all():
+                note(prepared.item, Status.FAILED, "no_embedding", "the model gives it no finite embedding")
+            else:
+                actions.append(Upsert(prepared.item.id, plan.version, vector, prepared.metadata))
+                note(prepared.item, Status.INDEXED)
+
+        started = perf_counter()
+        part = write_part(Part(plan.fingerprint, info.embed_dim, plan.run, actions))
+        self.output.write(part_key(plan.fingerprint, plan.run, shard), part)
+        write_ledger(self.output, plan.run, shard, plan.fingerprint, ledger)
+        busy["write"] += perf_counter() - started
+
+    def _encode(self, items: list[WorkItem]) -> Iterator[tuple["_Prepared", Float32 | None]]:
+        """Each item with its embedding, (embed_dim,) float32, or None where it can't be read or decoded."""
+        prepare = partial(_prepare, read=self.read, info=self.encoder.info)
+        prepared = _in_order(self.pool, prepare, items, ahead=2 * self.workers + self.batch_size)
+        while batch := list(islice(prepared, self.batch_size)):
+            pixels = [one.pixels for one in batch if one.pixels is not None]
+            started = perf_counter()
+            vectors = iter(self.encoder.encode_pixels(np.stack(pixels)) if pixels else ())
+            busy = self.throughput.busy
+            busy["encode"] += perf_counter() - started
+            busy["fetch"] += sum(one.fetch_seconds for one in batch)
+            busy["decode"] += sum(one.decode_seconds for one in batch)
+            for one in batch:
+                yield one, None if one.pixels is None else next(vectors)
+            self.throughput.images += len(batch)
+            if self.progress:
+                self.progress(len(batch))
+
+
+def _prepare(item: WorkItem, read: ReadImage, info: ModelInfo) -> _Prepared:
+    """Fetch and decode one image; what is wrong with it is part of the answer and costs no other image anything."""
+    if item.problem:
+        return _Prepared(item, reason="invalid_row", detail=item.problem)
+    started = fetched = perf_counter()
+    try:
+        data = read(item.metadata.uri)
+        fetched = perf_counter()
+        opened = open_image(data, target=info.image_size)
+        pixels = preprocess(opened.image, info)
+    except InvalidImage as error:
+        return _Prepared(item, reason=error.reason, detail=str(error), fetch_seconds=fetched - started)
+    except ImageSearchError as error:
+        return _Prepared(item, reason=error.code, detail=str(error), fetch_seconds=perf_counter() - started)
+    return _Prepared(
+        item,
+        pixels,
+        _merge(item.metadata, opened),
+        fetch_seconds=fetched - started,
+        decode_seconds=perf_counter() - fetched,
+    )
+
+
+def _merge(known: ImageMetadata, opened: OpenedImage) -> ImageMetadata:
+    """What the source knows, with what the file says; of date and place, the source's word counts more than EXIF."""
+    update: dict[str, object] = {
+        "width": opened.width,
+        "height": opened.height,
+        "format": opened.format,
+        "bytes": opened.bytes,
+    }
+    if known.created_at is None:
+        update["created_at"] = opened.created_at
+    if known.lat is None and known.lon is None:
+        update |= {"lat": opened.lat, "lon": opened.lon}
+    return known.model_copy(update=update)
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """Like `pool.map`, but with at most `ahead` results waiting: pictures are big, and a shard has many."""
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

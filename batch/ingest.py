@@ -1,0 +1,65 @@
+"""Bring a source up to date: finish what was interrupted, plan what has changed, encode it, say what became of it."""
+
+import os
+
+from batch import report
+from batch.encode import encode_run
+from batch.ledger import Status, finished_shards
+from batch.plan import Plan, make_plan, unfinished
+from batch.sources import Reader, Source
+from imagesearch.clip.model import Encoder
+from imagesearch.storage import Storage
+
+
+def ingest(
+    source: Source,
+    output: Storage,
+    encoder: Encoder,
+    *,
+    shard_size: int = 1_000,
+    batch_size: int = 32,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    allow_empty: bool = False,
+) -> int:
+    """Encode what is new or has changed in `source`, and return how many images failed.
+
+    Raises:
+        SourceError: the source can't be listed, or is suddenly empty and `allow_empty` isn't set.
+        StorageError: the output can't be read or written.
+    """
+    read = Reader()
+
+    def run(plan: Plan) -> int:
+        todo = plan.upserts - plan.shard_size * len(finished_shards(output, plan.run))
+        with report.progress(max(todo, 0)) as advance:
+            throughput = encode_run(
+                output,
+                plan,
+                encoder,
+                read,
+                workers=workers or os.cpu_count() or 1,
+                batch_size=batch_size,
+                progress=advance,
+            )
+        totals, _ = report.read_totals(output, plan.run)
+        report.show_totals(totals, plan.unchanged)
+        report.show_throughput(throughput)
+        return totals.statuses[Status.FAILED]
+
+    failed = 0
+    for plan in unfinished(output, source.uri, encoder.info.fingerprint):
+        report.messages.print(f"Run {plan.run} was interrupted; it goes on first.")
+        failed += run(plan)
+    plan = make_plan(
+        source,
+        output,
+        encoder.info.fingerprint,
+        shard_size=shard_size,
+        retry_failed=retry_failed,
+        allow_empty=allow_empty,
+    )
+    report.show_plan(plan)
+    if plan.shards:
+        failed += run(plan)
+    return failed

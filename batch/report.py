@@ -1,0 +1,111 @@
+"""What the command line shows: progress, totals, reasons, search results."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from batch.encode import Throughput
+from batch.ledger import LedgerRow, Status, Totals, load_ledgers, rows_of, totals
+from batch.plan import Plan
+from imagesearch.index.base import Hit
+from imagesearch.parquet import connect
+from imagesearch.storage import Storage
+
+# Names of files are shown as they are: nothing in them is markup or the name of an emoji.
+console = Console(highlight=False, markup=False, emoji=False)
+messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` images are done: a bar on a terminal, a line now and then anywhere else."""
+    if messages.is_terminal:
+        columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=messages) as bar:
+            task = bar.add_task("encoding", total=total)
+            yield lambda images: bar.advance(task, images)
+        return
+    done, said = 0, monotonic()
+
+    def advance(images: int) -> None:
+        nonlocal done, said
+        done += images
+        if monotonic() - said >= SECONDS_BETWEEN_LINES:
+            said = monotonic()
+            messages.print(f"{done:,} of {total:,} images")
+
+    yield advance
+
+
+def show_plan(plan: Plan) -> None:
+    """Say what a new run has to do."""
+    if not plan.shards:
+        messages.print("Nothing has changed since the last run.")
+    else:
+        messages.print(f"Run {plan.run}: {plan.upserts:,} to encode, {plan.deletes:,} to remove.")
+    if plan.failed_before:
+        messages.print(f"{plan.failed_before:,} failed before and are not tried again; --retry-failed does.")
+    if plan.duplicates:
+        messages.print(f"{plan.duplicates:,} have an id that another image of the source has too; they are skipped.")
+
+
+def read_totals(output: Storage, run: str, failures: int = 0) -> tuple[Totals, list[LedgerRow]]:
+    """What became of the images of `run`, and at most so many of those that failed."""
+    with connect() as con:
+        load_ledgers(con, output, [run])
+        return totals(con, run), rows_of(con, run, Status.FAILED, failures)
+
+
+def show_totals(found: Totals, unchanged: int = 0) -> None:
+    """A table of what became of the images, and of the reasons."""
+    statuses = Counter(found.statuses)
+    statuses["skipped"] += unchanged
+    table = _table("status", "images", "reasons")
+    for status in Status:
+        reasons = [f"{reason} {count:,}" for reason, count in found.reasons[status].most_common()]
+        if status is Status.SKIPPED and unchanged:
+            reasons.insert(0, f"unchanged {unchanged:,}")
+        if statuses[status] or status is not Status.DELETED:
+            table.add_row(status, f"{statuses[status]:,}", ", ".join(reasons))
+    console.print(table)
+
+
+def show_throughput(throughput: Throughput) -> None:
+    """How quick it was, and what held it up."""
+    if throughput.images:
+        rate = f"{throughput.images_per_second:,.1f} a second"
+        console.print(f"{throughput.images:,} images in {throughput.seconds:,.1f} s, {rate}.")
+        console.print(f"The slowest stage is {throughput.slowest_stage}.")
+
+
+def show_failures(rows: Sequence[LedgerRow]) -> None:
+    """The images that failed, with their reasons."""
+    table = _table("id", "reason", "detail")
+    for row in rows:
+        table.add_row(*map(_printable, (row.id, row.reason, row.detail)))
+    console.print(table)
+
+
+def show_hits(hits: Sequence[Hit]) -> None:
+    """Search results, best first."""
+    table = _table("score", "id", "title", "uri")
+    for hit in hits:
+        table.add_row(f"{hit.score:.3f}", *map(_printable, (hit.id, hit.metadata.title, hit.metadata.uri)))
+    console.print(table)
+
+
+def _table(*names: str) -> Table:
+    """A table that wraps what is long instead of cutting it off."""
+    return Table(*(Column(name, overflow="fold") for name in names))
+
+
+def _printable(text: str | None) -> str:
+    """`text` with escapes for what a terminal would take for a command; a file may be called anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text or "")
