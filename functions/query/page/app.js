@@ -1,21 +1,25 @@
-// The search page. One view for each history entry; what is on screen follows from the view and nothing else.
+// The search page. Every history entry has a view: a query and the hits so far. What is on screen follows from it.
 "use strict";
 
-const PAGE_SIZE = 24; // fills whole rows of 2, 3, 4 and 6
+const PAGE_SIZE = 24; // fills whole rows of 2, 3, 4, 6 and 8
 const MAX_RESULTS = 10_000; // the index answers no deeper
-const UPLOAD_SIDE = 512; // pixels; more than any CLIP image tower looks at
-const UPLOAD_BYTES = 4_000_000; // base64 makes it 5.4 MB, and a Lambda request may have 6
-const FRESH_MS = 10 * 60_000; // signed URLs of images live 15 minutes by default
+const UPLOAD_SIDE = 512; // pixels; more than any CLIP model looks at
+const UPLOAD_BYTES = 4_000_000; // 5.4 MB as base64; a Lambda function takes requests of 6 MB
+const FRESH_MS = 10 * 60_000; // signed URLs of images work for 15 minutes by default
+const KEY = "imagesearch-api-key";
 
 const base = location.origin + location.pathname.replace(/\/*$/, "/");
+const storage = (() => { try { return localStorage; } catch { return {}; } })(); // a browser may forbid it
 const number = new Intl.NumberFormat("en");
+const images = (count) => (count === 1 ? "1 image" : `${number.format(count)} images`);
 const $ = (selector, within = document) => within.querySelector(selector);
-const grid = $("#grid"), text = $("#text"), file = $("#file"), detail = $("#detail"), notice = $("#notice"), more = $("#more");
+const [text, file, grid] = [$("#text"), $("#file"), $("#grid")];
+const [more, notice, detail] = [$("#more"), $("#notice"), $("#detail")];
 
 const views = new Map(); // history entry → view, so that Back is instant
 const known = new Map(); // id → hit, to name and show the picture of "more like this"
 let view; // {query, hits, offset, done, took, at}
-let running = new AbortController(); // the search under way; a new one puts an end to it
+let running = new AbortController(); // of the search under way: a new one puts an end to it
 let stock = null; // how many images are indexed
 
 function el(tag, properties, ...children) {
@@ -24,180 +28,146 @@ function el(tag, properties, ...children) {
   return element;
 }
 
-const images = (count) => (count === 1 ? "1 image" : `${number.format(count)} images`);
-
-// --- API ------------------------------------------------------------------------------------------------------------
+// --- The API --------------------------------------------------------------------------------------------------------
 
 class Trouble extends Error {
   constructor(code, message) {
-    super(message);
+    super(message.replace(/^./, (letter) => letter.toUpperCase())); // the API's begin in lower case
     this.code = code;
   }
 }
 
-const GATEWAY_TROUBLE = {
-  413: ["request_too_large", "The picture is too large to upload."],
-  429: ["overloaded", "Many people are searching right now."],
-  504: ["timeout", "The search took too long."],
-};
-
 async function api(path, { body, signal, ask = true } = {}) {
-  const key = storedKey();
-  const headers = { ...(body && { "content-type": "application/json" }), ...(key && { "x-api-key": key }) };
-  let response, answer;
-  try {
-    response = await fetch(base + path, { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
-    answer = await response.json().catch((error) => (signal?.aborted ? Promise.reject(error) : null));
-  } catch (error) {
+  const key = storage[KEY];
+  const headers = { ...(key && { "x-api-key": key }), ...(body && { "content-type": "application/json" }) };
+  const request = { method: body ? "POST" : "GET", body: body && JSON.stringify(body), headers, signal };
+  const response = await fetch(base + path, request).catch((error) => {
     if (signal?.aborted) throw error;
-    if (!navigator.onLine) throw new Trouble("offline", "The search runs again when you are back online.");
-    throw new Trouble("unreachable", "The search service doesn't answer.");
-  }
+    throw navigator.onLine
+      ? new Trouble("unreachable", "The search service doesn’t answer.")
+      : new Trouble("offline", "The search runs again when you are back online.");
+  });
+  const answer = await response.json().catch(() => null);
+  signal?.throwIfAborted();
   if (response.ok && answer) return answer;
-  if (answer?.error) throw new Trouble(answer.error.code, answer.error.message);
-  if (response.status === 401 || response.status === 403) {
-    if (ask && (await askForKey(key !== ""))) return api(path, { body, signal });
-    throw new Trouble("no_key", "This search answers only with an API key.");
+  const { code, message } = answer?.error ?? {};
+  if (response.status === 413) throw new Trouble("too_large", message ?? "The search takes no more than 6 MB.");
+  if (code) throw new Trouble(code, message);
+  // From here on it is the gateway that speaks, not the search behind it.
+  if ([401, 403].includes(response.status)) {
+    if (ask && (await askForKey(key))) return api(path, { body, signal });
+    throw new Trouble("no_key", "This search answers only with a valid API key.");
   }
-  throw new Trouble(...(GATEWAY_TROUBLE[response.status] ?? ["failed", `The search service failed (${response.status}).`]));
+  if (response.status === 429) throw new Trouble("index_overloaded", "Please wait a moment.");
+  throw new Trouble("failed", `The search service answered with status ${response.status}.`);
 }
 
-const KEY_NAME = "imagesearch-api-key";
-let sessionKey = ""; // where the browser allows no storage
 let asking = null; // one dialog, however many requests were refused
-
-function storedKey() {
-  try {
-    return localStorage.getItem(KEY_NAME) ?? sessionKey;
-  } catch {
-    return sessionKey;
-  }
-}
 
 function askForKey(refused) {
   asking ??= new Promise((resolve) => {
     const dialog = $("#key"), value = $("#key-value");
     $("#key-hint").textContent = refused
-      ? "That key was refused. Please check it."
+      ? "The key was refused. Please check it."
       : "This search needs an API key. It stays in this browser.";
     dialog.returnValue = value.value = "";
-    dialog.addEventListener("close", () => {
+    dialog.onclose = () => {
       asking = null;
       const given = dialog.returnValue === "use";
-      if (given) {
-        sessionKey = value.value.trim();
-        try { localStorage.setItem(KEY_NAME, sessionKey); } catch { /* kept for this visit only */ }
-      }
+      if (given) storage[KEY] = value.value.trim();
       resolve(given);
-    }, { once: true });
+    };
     dialog.showModal();
   });
   return asking;
 }
 
 async function loadStock() {
-  try {
-    const { index } = await api("health", { ask: false });
-    stock = index.available ? index.count : null;
-    $("#stock").textContent = index.available ? `${images(stock)} indexed` : "The index doesn't answer right now";
-  } catch (error) {
-    $("#stock").textContent = error.code === "no_key" ? "" : "The search service doesn't answer right now";
-  }
+  const unknown = ({ code }) => ({ index: { available: code === "no_key", count: null } });
+  const { index } = await api("health", { ask: false }).catch(unknown);
+  stock = index.count;
+  $("#stock").textContent = stock === null ? "" : `${images(stock)} indexed`;
+  if (!index.available) $("#stock").textContent = "The search doesn’t answer right now";
 }
 
-// --- Where we are: query ↔ address ----------------------------------------------------------------------------------
+// --- Query and address ----------------------------------------------------------------------------------------------
 
-// A query is {text}, {id}, {image_url} or {picture: data URL}; null is the start page. A picture has no address of its
-// own, but it lives in its history entry.
+// A query is {text}, {id}, {image_url} or {image: data URL}; null is the start page. A picture is too long for an
+// address, so it lives in its history entry.
 const PARAMETERS = { q: "text", id: "id", url: "image_url" };
 
 function queryOf(search) {
-  const parameters = new URLSearchParams(search);
-  for (const [parameter, kind] of Object.entries(PARAMETERS)) {
-    const value = parameters.get(parameter)?.trim();
-    if (value) return { [kind]: value };
+  for (const [parameter, value] of new URLSearchParams(search)) {
+    if (PARAMETERS[parameter] && value.trim()) return { [PARAMETERS[parameter]]: value.trim() };
   }
   return null;
 }
 
 function hrefOf(query) {
-  const parameters = new URLSearchParams();
-  for (const [parameter, kind] of Object.entries(PARAMETERS)) if (query?.[kind]) parameters.set(parameter, query[kind]);
-  return `?${parameters}`;
+  const given = Object.entries(PARAMETERS).filter(([, kind]) => query?.[kind]);
+  return `?${new URLSearchParams(given.map(([parameter, kind]) => [parameter, query[kind]]))}`;
 }
 
 function go(query) {
-  if (detail.open) detail.close();
   const address = new URL(location);
   address.search = hrefOf(query);
-  address.hash = "";
   history.pushState({ entry: `${Math.random()}`, query }, "", address);
   scrollTo(0, 0);
-  open(query);
+  arrive();
 }
 
-function open(query) {
+function arrive() {
+  if (!history.state) history.replaceState({ entry: `${Math.random()}`, query: queryOf(location.search) }, "");
+  const { entry, query } = history.state;
   running.abort();
-  view = views.get(history.state.entry);
+  detail.close();
+  view = views.get(entry);
   if (!view || Date.now() - view.at > FRESH_MS) {
     view = { query, hits: [], offset: 0, done: false, took: 0, at: 0 };
-    views.set(history.state.entry, view);
+    views.set(entry, view);
   }
   render();
   if (query && !view.at) load();
 }
 
-function arrive() {
-  const query = history.state?.query ?? queryOf(location.search);
-  if (!history.state) history.replaceState({ entry: `${Math.random()}`, query }, "");
-  open(query);
-}
-
 // --- Search ---------------------------------------------------------------------------------------------------------
 
 async function load() {
+  running.abort();
   const { signal } = (running = new AbortController());
-  const { query, hits, offset } = view, shown = view, first = !hits.length;
-  notice.hidden = true;
-  $("p", more).textContent = "";
-  grid.ariaBusy = true;
-  more.classList.add("busy");
-  if (first) {
-    $("#summary").textContent = "Searching…";
-    grid.replaceChildren(...Array.from({ length: PAGE_SIZE / 2 }, () => el("li", { className: "skeleton", ariaHidden: true })));
-  }
+  const { query, hits, offset } = view;
+  const k = Math.min(PAGE_SIZE, MAX_RESULTS - offset);
+  setBusy(true);
   try {
-    const asked = query.picture ? { image: query.picture.split(",")[1] } : query;
-    const k = Math.min(PAGE_SIZE, MAX_RESULTS - offset);
-    const answer = await api("search", { body: { ...asked, k, offset }, signal });
-    signal.throwIfAborted();
-    const seen = new Set(hits.map((hit) => hit.id)); // the index may have changed between two pages
-    const fresh = answer.hits.filter((hit) => !seen.has(hit.id));
+    const answer = await api("search", { body: { ...query, k, offset }, signal });
+    const seen = new Set(hits.map(({ id }) => id)); // the index may have changed between two pages
+    const fresh = answer.hits.filter(({ id }) => !seen.has(id));
     for (const hit of fresh) known.set(hit.id, hit);
     hits.push(...fresh);
-    shown.offset += answer.hits.length;
-    shown.done = answer.hits.length < k || shown.offset >= MAX_RESULTS;
-    shown.took = Object.values(answer.took ?? {}).reduce((sum, ms) => sum + ms, 0);
-    shown.at = Date.now();
-    if (first) grid.replaceChildren();
-    grid.append(...fresh.map((hit, i) => card(hit, hits.length - fresh.length + i)));
+    const done = answer.hits.length < k || offset + k >= MAX_RESULTS;
+    const took = Object.values(answer.took).reduce((sum, ms) => sum + ms);
+    Object.assign(view, { offset: offset + k, done, took, at: Date.now() });
+    if (offset === 0) grid.replaceChildren();
+    grid.append(...fresh.map(card));
     summarise();
-    if (stock === null) loadStock().then(() => view === shown && summarise());
+    if (stock === null) loadStock().then(summarise);
   } catch (error) {
     if (signal.aborted) return;
-    if (first) {
-      grid.replaceChildren();
-      $("#summary").textContent = "";
-      complain(error);
-    } else {
-      $("p", more).textContent = error.message;
-    }
-  } finally {
-    if (!signal.aborted) {
-      grid.ariaBusy = false;
-      more.classList.remove("busy");
-    }
+    if (hits.length) $("p", more).textContent = error.message;
+    else complain(error);
   }
+  setBusy(false);
+}
+
+function setBusy(busy) {
+  grid.ariaBusy = busy;
+  more.classList.toggle("busy", busy);
+  if (!busy) return;
+  notice.hidden = true;
+  $("p", more).textContent = "";
+  if (view.hits.length) return;
+  $("#summary").textContent = "Searching…";
+  grid.replaceChildren(...Array.from(Array(PAGE_SIZE), () => el("li", { className: "skeleton", ariaHidden: true })));
 }
 
 // --- What is on screen ----------------------------------------------------------------------------------------------
@@ -208,56 +178,44 @@ function render() {
   document.title = query?.text ? `${query.text} · Image search` : "Image search";
   text.value = query?.text ?? "";
   notice.hidden = true;
+  $("p", more).textContent = "";
   $("#asked").hidden = !query;
-  if (query) describeQuery(query);
-  grid.ariaBusy = false;
+  if (query) describe(query);
   grid.replaceChildren(...hits.map(card));
-  more.classList.remove("busy");
+  setBusy(false);
   summarise();
 }
 
 function summarise() {
-  const { query, hits, done, took, at } = view;
+  const { hits, done, took, at } = view;
   more.hidden = done || !hits.length;
-  $("p", more).textContent = "";
-  $("button", more).textContent = "Load more";
-  if (!query || !at) return;
+  if (!at) return;
   if (!hits.length) {
-    $("#summary").textContent = "No results";
-    return complain(new Trouble("empty", stock === 0 ? "No image is indexed yet." : "Try other words, or another picture."));
+    return complain(new Trouble("empty", stock === 0 ? "No image is indexed yet." : "Try another search."));
   }
   const closest = stock >= hits.length ? `${number.format(hits.length)} of ${images(stock)}` : images(hits.length);
   $("#summary").textContent = `Closest ${closest} · ${number.format(Math.ceil(took))} ms`;
 }
 
-async function describeQuery(query) {
-  const label = $("#chip-text"), chip = $("#chip");
-  const shown = view;
-  $(".thumb", chip)?.remove();
-  const thumb = (url) => chip.prepend(el("span", { className: "thumb" }, picture(url, "")));
-  if (query.text) label.textContent = `“${query.text}”`;
-  if (query.picture) {
-    label.textContent = "Like your picture";
-    thumb(query.picture);
+async function describe(query) {
+  const chip = $("#chip"), label = $("#chip-text"), { id } = query, shown = view;
+  const show = (words, url) => {
+    $(".thumb", chip)?.remove();
+    label.textContent = words;
+    if (url) chip.prepend(el("span", { className: "thumb" }, picture(url, "")));
+  };
+  if (query.text) return show(`“${query.text}”`);
+  if (!id) return show("Like this picture", query.image ?? query.image_url);
+  if (!known.has(id)) {
+    show("Like this picture");
+    const hit = await api(`images/${encodeURIComponent(id)}`, { ask: false }).catch(() => null);
+    if (!hit || view !== shown) return; // what is wrong the search itself says
+    known.set(id, hit);
   }
-  if (query.image_url) {
-    label.textContent = "Like the picture at this address";
-    thumb(query.image_url);
-  }
-  if (query.id) {
-    label.textContent = "Like this picture";
-    if (!known.has(query.id)) {
-      const hit = await api(`images/${encodeURIComponent(query.id)}`, { ask: false }).catch(() => null);
-      if (!hit || view !== shown) return; // the search itself says what is wrong
-      known.set(query.id, hit);
-    }
-    const hit = known.get(query.id);
-    label.textContent = `Like “${titleOf(hit)}”`;
-    thumb(hit.url);
-  }
+  show(`Like “${titleOf(known.get(id))}”`, known.get(id).url);
 }
 
-const titleOf = (hit) => hit.title || hit.description || hit.id;
+const titleOf = ({ title, description, uri, id }) => title || description || uri?.split("/").at(-1) || id;
 
 function picture(url, title, properties) {
   const missing = () => el("span", { className: "missing", textContent: title });
@@ -267,97 +225,97 @@ function picture(url, title, properties) {
   return image;
 }
 
-function card(hit, at) {
+function card(hit) {
   const item = $("#card").content.cloneNode(true);
-  const title = titleOf(hit);
-  $(".frame", item).append(picture(hit.url, title, { loading: "lazy" }));
-  $(".title", item).textContent = title;
+  $(".frame", item).append(picture(hit.url, titleOf(hit), { loading: "lazy" }));
+  $(".title", item).textContent = titleOf(hit);
   $(".score", item).textContent = hit.score.toFixed(2);
-  $(".open", item).addEventListener("click", () => showDetail(at));
+  $(".open", item).addEventListener("click", () => showDetail(hit));
   $(".like", item).href = hrefOf({ id: hit.id });
   return item;
 }
 
-// --- Trouble on screen ----------------------------------------------------------------------------------------------
-
-const AGAIN = ["Try again", () => load()];
+const AGAIN = ["Try again", load];
 const CHOOSE = ["Choose another picture", () => file.click()];
 const RESTART = ["Start again", () => (go(null), text.focus())];
 const COMPLAINTS = {
   offline: ["You are offline", AGAIN],
-  no_key: ["An API key is needed", ["Enter the key", () => load()]],
-  index_unavailable: ["The index doesn't answer", AGAIN],
+  no_key: ["An API key is needed", ["Enter the key", load]],
+  index_unavailable: ["The index doesn’t answer", AGAIN],
   index_overloaded: ["Too many searches at the moment", AGAIN],
-  overloaded: ["Too many searches at the moment", AGAIN],
-  invalid_image: ["That is no picture we can read", CHOOSE],
-  request_too_large: ["That picture is too large", CHOOSE],
-  unreachable_url: ["That picture can't be fetched", CHOOSE],
-  not_found: ["That picture isn't in the index", RESTART],
+  invalid_image: ["That can’t be read as a picture", CHOOSE],
+  too_large: ["That picture is too large", CHOOSE],
+  unreachable_url: ["That picture can’t be fetched", CHOOSE],
+  not_found: ["That picture isn’t in the index", RESTART],
   empty: ["Nothing found", RESTART],
 };
-let remedy; // what the button of the notice does
 
 function complain({ code, message }) {
-  const [title, [action, does]] = COMPLAINTS[code] ?? ["The search didn't work", AGAIN];
+  const [title, [action, remedy]] = COMPLAINTS[code] ?? ["The search didn’t work", AGAIN];
+  if (!view.hits.length) {
+    grid.replaceChildren();
+    $("#summary").textContent = "";
+  }
   $("h2", notice).textContent = title;
   $("p", notice).textContent = message;
   $("button", notice).textContent = action;
-  remedy = does;
+  $("button", notice).onclick = () => remedy();
   notice.dataset.code = code;
   notice.hidden = false;
 }
 
-$("button", notice).addEventListener("click", () => remedy());
-addEventListener("online", () => !notice.hidden && notice.dataset.code === "offline" && load());
+addEventListener("online", () => notice.hidden || notice.dataset.code !== "offline" || load());
 
-// --- One picture in full --------------------------------------------------------------------------------------------
+// --- One hit in full ------------------------------------------------------------------------------------------------
 
-let shownAt; // which of the hits the dialog shows
+let shownHit;
 
-function showDetail(at) {
-  shownAt = at;
-  const hit = view.hits[at], title = titleOf(hit);
+function showDetail(hit) {
+  shownHit = hit;
+  const title = titleOf(hit);
   $("figure", detail).replaceChildren(picture(hit.url, title));
   $("h2", detail).textContent = title;
-  $(".description", detail).textContent = hit.description === title ? "" : hit.description ?? "";
-  $(".tags", detail).replaceChildren(...(hit.tags ?? []).map((tag) => el("a", { textContent: tag, href: hrefOf({ text: tag }) })));
-  $("dl", detail).replaceChildren(...Object.entries(factsOf(hit)).flatMap(([name, value]) =>
-    value ? [el("dt", { textContent: name }), el("dd", {}, value)] : []));
+  $(".description", detail).textContent = hit.description === title ? "" : hit.description;
+  $(".tags", detail).replaceChildren(...hit.tags.map((tag) => el("a", { href: hrefOf({ text: tag }) }, tag)));
+  const facts = factsOf(hit).filter(([, value]) => value);
+  $("dl", detail).replaceChildren(...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   $(".like", detail).href = hrefOf({ id: hit.id });
   const original = $(".original", detail);
   original.hidden = !hit.url || !/^https?:$/.test(new URL(hit.url, base).protocol);
   if (!original.hidden) original.href = hit.url;
-  for (const button of detail.querySelectorAll("[data-step]")) button.disabled = !view.hits[at + Number(button.dataset.step)];
+  for (const button of detail.querySelectorAll("[data-step]")) button.disabled = !neighbour(button.dataset.step);
   if (!detail.open) detail.showModal();
 }
 
 function factsOf({ score, width, height, format, color, created_at: taken, credit }) {
   const swatch = el("span", { className: "swatch" });
-  if (color) swatch.style.backgroundColor = color; // a name that CSS doesn't know leaves it transparent
-  return {
-    Similarity: score.toFixed(3),
-    Size: width && height && `${number.format(width)} × ${number.format(height)} px`,
-    Format: format?.toUpperCase(),
-    Colour: color && el("span", {}, swatch, color),
-    Taken: taken && new Date(taken).toLocaleDateString("en", { dateStyle: "long", timeZone: "UTC" }),
-    Credit: credit,
-  };
+  swatch.style.backgroundColor = color; // a name that CSS doesn't know changes nothing
+  return [
+    ["Similarity", score.toFixed(3)],
+    ["Size", width && height && `${number.format(width)} × ${number.format(height)} px`],
+    ["Format", format?.toUpperCase()],
+    ["Colour", color && el("span", {}, swatch, color)],
+    ["Taken", taken && new Date(taken).toLocaleDateString("en", { dateStyle: "long", timeZone: "UTC" })],
+    ["Credit", credit],
+  ];
 }
+
+const neighbour = (by) => view.hits[view.hits.indexOf(shownHit) + Number(by)];
 
 function step(by) {
-  if (view.hits[shownAt + by]) showDetail(shownAt + by);
+  if (neighbour(by)) showDetail(neighbour(by));
 }
 
-detail.addEventListener("click", (event) => {
-  const button = event.target.closest("button");
-  if (button?.dataset.step) step(Number(button.dataset.step));
-  else if (button || event.target === detail) detail.close(); // the dialog itself is what shows as its backdrop
+detail.addEventListener("click", ({ target }) => {
+  const button = target.closest("button");
+  if (button?.dataset.step) step(button.dataset.step);
+  else if (button || target === detail) detail.close(); // its backdrop counts as the dialog itself
 });
-detail.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft") step(-1);
-  if (event.key === "ArrowRight") step(1);
+detail.addEventListener("keydown", ({ key }) => {
+  if (key === "ArrowLeft") step(-1);
+  if (key === "ArrowRight") step(1);
 });
-detail.addEventListener("close", () => grid.querySelectorAll(".open")[shownAt]?.focus());
+detail.addEventListener("close", () => grid.querySelectorAll(".open")[view.hits.indexOf(shownHit)]?.focus());
 
 // --- A picture as the query -----------------------------------------------------------------------------------------
 
@@ -365,10 +323,12 @@ async function searchPicture(blob) {
   running.abort();
   const { signal } = (running = new AbortController());
   try {
-    const picture = await shrink(blob);
-    if (!signal.aborted) go({ picture });
+    const image = await shrink(blob);
+    if (!signal.aborted) go({ image });
   } catch (error) {
-    if (!signal.aborted) complain(error);
+    if (signal.aborted) return;
+    setBusy(false);
+    complain(error);
   }
 }
 
@@ -376,31 +336,29 @@ async function searchPicture(blob) {
 // as it is, since the server may know the format.
 async function shrink(blob) {
   const bitmap = await createImageBitmap(blob).catch(() => null);
-  if (!bitmap) {
-    const name = blob.name ? `“${blob.name}”` : "It";
-    if (!blob.size || (blob.type && !blob.type.startsWith("image/"))) throw new Trouble("invalid_image", `${name} is no picture.`);
-    if (blob.size > UPLOAD_BYTES) {
-      throw new Trouble("request_too_large", `${name} has more than ${UPLOAD_BYTES / 1e6} MB, and this browser can't make it smaller.`);
-    }
-    return readDataUrl(blob);
-  }
+  if (!bitmap) return asItIs(blob);
   const scale = Math.min(1, UPLOAD_SIDE / Math.max(bitmap.width, bitmap.height));
-  const width = Math.max(1, Math.round(bitmap.width * scale)), height = Math.max(1, Math.round(bitmap.height * scale));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
   const canvas = el("canvas", { width, height });
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "#fff"; // JPEG has no transparency; the index lays pictures on white too
+  context.fillStyle = "white"; // JPEG has no transparency; the index lays pictures on white too
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
   return canvas.toDataURL("image/jpeg", 0.92);
 }
 
-function readDataUrl(blob) {
+function asItIs(blob) {
+  const name = `“${blob.name}”`;
+  if (!blob.size || !/^(image\/.*)?$/.test(blob.type)) throw new Trouble("invalid_image", `${name} is no image file.`);
+  if (blob.size > UPLOAD_BYTES) {
+    throw new Trouble("too_large", `This browser can’t make ${name} smaller than ${UPLOAD_BYTES / 1e6} MB.`);
+  }
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new Trouble("invalid_image", "It can't be read from this device."));
+    reader.onerror = () => reject(new Trouble("invalid_image", `${name} can’t be read from this device.`));
     reader.readAsDataURL(blob);
   });
 }
@@ -410,42 +368,43 @@ file.addEventListener("change", () => {
   file.value = ""; // so that the same file can be chosen again
 });
 
-addEventListener("paste", ({ clipboardData }) => clipboardData?.files[0] && searchPicture(clipboardData.files[0]));
+addEventListener("paste", ({ clipboardData: { files } }) => files[0] && searchPicture(files[0]));
 
 let ownDrag = false; // something of this page is dragged, which is no query
-const droppable = ({ dataTransfer }) => !ownDrag && ["Files", "text/uri-list"].some((type) => dataTransfer?.types.includes(type));
-const showDrop = (shown) => $("#drop").classList.toggle("shown", shown);
+
+function drag(event) {
+  const { types } = event.dataTransfer;
+  const usable = !ownDrag && (types.includes("Files") || types.includes("text/uri-list"));
+  if (usable) event.preventDefault();
+  $("#drop").classList.toggle("shown", usable && event.type === "dragover");
+  return usable;
+}
+
 addEventListener("dragstart", () => (ownDrag = true));
 addEventListener("dragend", () => (ownDrag = false));
-addEventListener("dragleave", (event) => event.relatedTarget || showDrop(false));
-addEventListener("dragover", (event) => {
-  if (!droppable(event)) return;
-  event.preventDefault();
-  showDrop(true);
-});
+addEventListener("dragover", drag);
+addEventListener("dragleave", (event) => event.relatedTarget || drag(event)); // leaves the window
 addEventListener("drop", (event) => {
-  if (!droppable(event)) return;
-  event.preventDefault();
-  showDrop(false);
-  const files = [...event.dataTransfer.files];
-  const [address] = event.dataTransfer.getData("text/uri-list").split(/[\r\n]+/).filter((line) => line && !line.startsWith("#"));
+  if (!drag(event)) return;
+  const files = [...event.dataTransfer.files], address = event.dataTransfer.getData("URL");
   if (files.length) searchPicture(files.find(({ type }) => type.startsWith("image/")) ?? files[0]);
   else if (address) go({ image_url: address });
 });
 
 // --- Words, links, keys ---------------------------------------------------------------------------------------------
 
+const modified = (event) => event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey;
+
 $("#search").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = text.value.trim();
-  if (!words) return;
-  go(/^https?:\/\/\S+$/.test(words) ? { image_url: words } : { text: words });
+  if (words) go(/^https?:\/\/\S+$/.test(words) ? { image_url: words } : { text: words });
   if (matchMedia("(hover: none)").matches) text.blur(); // puts the keyboard of a phone away
 });
 
-addEventListener("click", (event) => { // links that stay on this page; with a modifier the browser opens a new tab
+addEventListener("click", (event) => { // links to this page; with a modifier the browser opens a tab
   const link = event.target.closest("a[href^='?']");
-  if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  if (!link || modified(event)) return;
   event.preventDefault();
   const query = queryOf(link.search);
   go(query);
@@ -453,30 +412,30 @@ addEventListener("click", (event) => { // links that stay on this page; with a m
 });
 
 addEventListener("keydown", (event) => {
-  const elsewhere = event.target.matches("input") || document.querySelector("dialog[open]");
-  if (event.key !== "/" || event.metaKey || event.ctrlKey || event.altKey || elsewhere) return;
+  const taken = event.metaKey || event.ctrlKey || event.altKey || event.target.matches("input") || $("dialog[open]");
+  if (event.key !== "/" || taken) return;
   event.preventDefault();
+  text.focus();
   text.select();
 });
 
-text.addEventListener("keydown", (event) => event.key === "ArrowDown" && $(".open", grid)?.focus());
+text.addEventListener("keydown", ({ key }) => key === "ArrowDown" && $(".open", grid)?.focus());
 
 grid.addEventListener("keydown", (event) => {
-  if (event.metaKey || event.ctrlKey || event.altKey || event.shiftKey) return;
-  const cards = [...grid.querySelectorAll(".open")];
+  const cards = [...grid.querySelectorAll(".open")], last = cards.length - 1;
   const at = cards.indexOf($(".open", event.target.closest("li")));
   const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
-  const to = {
-    ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: cards.length - 1,
-  }[event.key];
-  if (to === undefined) return;
+  const across = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last };
+  const to = { ArrowUp: at - columns, ArrowDown: at + columns, ...across }[event.key];
+  if (to === undefined || modified(event)) return;
   event.preventDefault();
-  const below = Math.floor(at / columns) < Math.floor((cards.length - 1) / columns);
+  const lastRow = Math.floor(at / columns) === Math.floor(last / columns);
   if (to < 0) text.focus();
-  else (cards[to] ?? (below ? cards.at(-1) : more.hidden ? cards[at] : $("button", more))).focus();
+  else if (to > last && lastRow) $("button", more).focus(); // nothing happens where all are loaded
+  else cards[Math.min(to, last)].focus();
 });
 
-$("button", more).addEventListener("click", () => load());
+$("button", more).addEventListener("click", load);
 $("#key .cancel").addEventListener("click", () => $("#key").close());
 
 addEventListener("popstate", arrive);

@@ -1,0 +1,155 @@
+"""The search page as people meet it: a browser, the gateway, the query function, the tiny model, indexed pictures."""
+
+import csv
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+
+from functions.query import app as query
+from imagesearch.clip.onnx import OnnxEncoder
+from imagesearch.images import open_image
+from imagesearch.index import open_index
+from imagesearch.index.base import Upsert
+from imagesearch.records import ImageMetadata
+from imagesearch.settings import get_settings
+from local.gateway import Gateway
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOSTILE_TITLE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+
+
+@pytest.fixture(scope="session")
+def photos(tiny_model: Path) -> Path:
+    """Folder of the demo's pictures."""
+    return tiny_model / "photos"
+
+
+@pytest.fixture(scope="session")
+def index_url(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, photos: Path) -> str:
+    """An index of every tenth picture of the demo and some that the tests ask for; one of them has a hostile title."""
+    url = f"duckdb://{tmp_path_factory.mktemp('index') / 'pictures.duckdb'}"
+    with (photos / "photos.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    named = {"dog face", "poodle", "cat face", "cat", "tiger face", "abacus"}
+    rows = [row for number, row in enumerate(rows) if number % 10 == 0 or row["title"] in named]
+    encoder = OnnxEncoder(tiny_model)
+    vectors = encoder.encode_images([open_image(photos / row["path"]).image for row in rows])
+    index = open_index(url, encoder.info.fingerprint, encoder.info.embed_dim, "lucene")
+    index.create()
+    index.bulk(
+        Upsert(
+            id=row["path"],
+            version=1,
+            vector=vector,
+            metadata=ImageMetadata(
+                uri=(photos / row["path"]).as_uri(),
+                title=HOSTILE_TITLE if row["title"] == "abacus" else row["title"],
+                description=row["description"],
+                tags=tuple(row["tags"].split("|")),
+                color=row["color"],
+                credit=row["credit"],
+                width=144,
+                height=144,
+                format="webp",
+            ),
+        )
+        for row, vector in zip(rows, vectors, strict=True)
+    )
+    return url
+
+
+@pytest.fixture(scope="module")
+def site(index_url: str, tiny_model: Path, photos: Path) -> Iterator[str]:
+    """URL of the query function, with the index of pictures."""
+    with pytest.MonkeyPatch.context() as environment, Gateway(query.lambda_handler, files=photos) as gateway:
+        environment.setenv("IMAGESEARCH_MODEL", str(tiny_model))
+        environment.setenv("IMAGESEARCH_INDEX_URL", index_url)
+        environment.setenv("IMAGESEARCH_FILE_BASE_URL", f"{gateway.url}/files")
+        forget_settings()
+        yield gateway.url
+    forget_settings()
+
+
+@pytest.fixture
+def use_index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Lets the query function open the index at a URL, from the next request on."""
+
+    def use(url: str) -> None:
+        monkeypatch.setenv("IMAGESEARCH_INDEX_URL", url)
+        forget_settings()
+
+    yield use
+    monkeypatch.undo()
+    forget_settings()
+
+
+def forget_settings() -> None:
+    """Let the query function read its settings again."""
+    get_settings.cache_clear()
+    query.service.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium: the system's, else the one that Playwright installed."""
+    installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=installed, args=CHROMIUM_FLAGS)
+        except Error as error:
+            pytest.fail(f"no Chromium to test with: `make browser` or `playwright install chromium`\n{error.message}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def expected_errors() -> list[str]:
+    """What the console has to say in this test, in regular expressions; any other error fails it."""
+    return []
+
+
+@pytest.fixture
+def open_tab(browser: Browser, expected_errors: list[str]) -> Iterator[Callable[..., Page]]:
+    """Opens a page of its own, at desktop size unless the options of the browser context say otherwise."""
+    contexts: list[BrowserContext] = []
+    console: list[str] = []
+
+    def open_one(**options: Any) -> Page:
+        defaults = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"}
+        contexts.append(browser.new_context(**defaults | options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: console.append(str(error)))
+        page.on("console", lambda said: console.append(said.text) if said.type in ("error", "warning") else None)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert [said for said in console if not any(re.search(error, said) for error in expected_errors)] == []
+    assert [error for error in expected_errors if not any(re.search(error, said) for said in console)] == []
+
+
+@pytest.fixture
+def page(open_tab: Callable[..., Page]) -> Page:
+    """A page at desktop size."""
+    return open_tab()
+
+
+@pytest.fixture
+def hostile_title() -> str:
+    """The title of one of the pictures."""
+    return HOSTILE_TITLE

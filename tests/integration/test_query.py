@@ -1,0 +1,334 @@
+"""The query function with the bundled model, on both kinds of index, through its Lambda handler."""
+
+import base64
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from functions.query import app
+from imagesearch import links
+from imagesearch.clip.onnx import OnnxEncoder
+from imagesearch.index.base import Upsert, VectorIndex
+from imagesearch.records import ImageMetadata
+from imagesearch.settings import get_settings
+
+PHOTOS = ("dog-face", "cat-face", "pizza", "red-heart", "rocket", "banana")
+BUCKET = "photos"
+
+
+@dataclass
+class Context:
+    function_name: str = "query"
+    memory_limit_in_mb: int = 1024
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:000000000000:function:query"
+    aws_request_id: str = "11111111-2222-3333-4444-555555555555"
+
+
+def call(method: str, path: str, body: object = None, **query: str) -> tuple[int, Any]:
+    """Status and body of the answer to a request."""
+    event = {
+        "path": path,
+        "httpMethod": method,
+        "headers": None,
+        "queryStringParameters": query or None,
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
+        "requestContext": {"path": path},
+        "body": None if body is None else json.dumps(body),
+        "isBase64Encoded": False,
+    }
+    answer = app.lambda_handler(event, Context())
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def found(answer: tuple[int, Any]) -> list[str]:
+    status, body = answer
+    assert status == 200, body
+    return [hit["title"] for hit in body["hits"]]
+
+
+def id_of(name: str) -> str:
+    return f"Förder/{name} & more+100%41.webp"
+
+
+@pytest.fixture(scope="module")
+def photos(tiny_model: Path) -> Path:
+    return tiny_model / "photos"
+
+
+@pytest.fixture(scope="module")
+def storage(photos: Path) -> Iterator[str]:
+    """S3 with the photos in a bucket; its endpoint."""
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for cached in (links._session, links._client, links._bucket_url):
+            cached.cache_clear()
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        for name in PHOTOS:
+            client.put_object(Bucket=BUCKET, Key=id_of(name), Body=(photos / f"{name}.webp").read_bytes())
+        yield endpoint
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> OnnxEncoder:
+    return OnnxEncoder(tiny_model)
+
+
+@pytest.fixture(scope="module", params=["duckdb", "opensearch"])
+def index(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    encoder: OnnxEncoder,
+    photos: Path,
+    storage: str,
+    tiny_model: Path,
+) -> Iterator[VectorIndex]:
+    """An index with the photos in it, which the function is set up to search."""
+    if request.param == "duckdb":
+        url = f"duckdb://{tmp_path_factory.mktemp('index') / 'photos.duckdb'}"
+    else:
+        url = request.getfixturevalue("opensearch_url")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMAGESEARCH_INDEX_URL", url)
+        patch.setenv("IMAGESEARCH_MODEL", str(tiny_model))
+        patch.setenv("IMAGESEARCH_ALLOW_HTTP", "true")
+        patch.setenv("IMAGESEARCH_ALLOW_PRIVATE", "true")
+        get_settings.cache_clear()
+        app.service.cache_clear()
+        index = app.service().searcher.index
+        index.drop()
+        index.create()
+        images = [Image.open(photos / f"{name}.webp").convert("RGBA") for name in PHOTOS]
+        white = [Image.alpha_composite(Image.new("RGBA", image.size, "white"), image) for image in images]
+        vectors = encoder.encode_images([image.convert("RGB") for image in white])
+        result = index.bulk(
+            Upsert(
+                id_of(name),
+                version=1,
+                vector=vector,
+                metadata=ImageMetadata(
+                    uri=f"s3://{BUCKET}/{id_of(name)}", title=name, tags=("animal",) if "face" in name else ("thing",)
+                ),
+            )
+            for name, vector in zip(PHOTOS, vectors, strict=True)
+        )
+        assert result.upserted == len(PHOTOS)
+        index.refresh()
+        yield index
+        index.drop()
+    get_settings.cache_clear()
+    app.service.cache_clear()
+
+
+def test_words_find_the_picture_they_describe(index: VectorIndex) -> None:
+    for words, name in (("dog face", "dog-face"), ("pizza", "pizza"), ("rocket", "rocket"), ("banana", "banana")):
+        assert found(call("POST", "/search", {"text": words, "k": 1})) == [name]
+        assert found(call("GET", "/search", q=words, k="1")) == [name]
+
+
+def test_a_picture_finds_itself_with_a_cosine_of_about_one(index: VectorIndex, photos: Path) -> None:
+    image = base64.b64encode((photos / "rocket.webp").read_bytes()).decode()
+    status, body = call("POST", "/search", {"image": image, "k": 2})
+    assert status == 200
+    assert body["hits"][0]["title"] == "rocket"
+    assert body["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
+    assert body["hits"][1]["score"] < 0.95
+
+
+def test_a_picture_at_a_url_finds_itself(index: VectorIndex, photos: Path, storage: str) -> None:
+    url = links.image_url(f"s3://{BUCKET}/{id_of('pizza')}", get_settings())
+    assert found(call("POST", "/search", {"image_url": url, "k": 1})) == ["pizza"]
+
+
+def test_every_indexed_picture_is_found_by_its_id_and_has_others_like_it(index: VectorIndex) -> None:
+    for name in PHOTOS:
+        path = f"/images/{quote(id_of(name), safe='')}"
+        status, body = call("GET", path)
+        assert (status, body["id"], body["title"]) == (200, id_of(name), name)
+        similar = found(call("GET", f"{path}/similar", k="100"))
+        assert {*similar} == {*PHOTOS} - {name}
+
+
+def test_the_url_of_a_hit_leads_to_the_picture(index: VectorIndex, photos: Path) -> None:
+    _, body = call("POST", "/search", {"text": "pizza"})
+    for hit in body["hits"]:
+        response = requests.get(hit["url"], timeout=10)
+        assert response.status_code == 200
+        assert response.content == (photos / f"{hit['title']}.webp").read_bytes()
+
+
+def test_a_filter_holds_inside_the_search(index: VectorIndex) -> None:
+    for filter in ({"tags": "animal"}, {"tags": {"any_of": ["animal"]}}, {"not": {"tags": "thing"}}):
+        assert {*found(call("POST", "/search", {"text": "pizza", "k": 2, "filter": filter}))} == {
+            "dog-face",
+            "cat-face",
+        }
+    assert call("POST", "/search", {"text": "pizza", "filter": {"nonsense": 1}})[0] == 400
+
+
+def test_pages_add_up_to_the_whole(index: VectorIndex) -> None:
+    whole = found(call("POST", "/search", {"text": "pizza", "k": 6}))
+    pages = [found(call("POST", "/search", {"text": "pizza", "k": 2, "offset": offset})) for offset in (0, 2, 4, 6)]
+    assert [name for page in pages for name in page] == whole
+    assert pages[3] == []
+    assert found(call("POST", "/search", {"text": "pizza", "k": 100, "offset": 9_900})) == []
+
+
+def test_health_counts_the_pictures(index: VectorIndex) -> None:
+    status, body = call("GET", "/health")
+    assert status == 200
+    assert body["index"] == {"name": index.name, "available": True, "count": len(PHOTOS), "message": None}
+    assert body["model"]["fingerprint"] in index.name
+
+
+@pytest.mark.parametrize("id", ["nothing", "x" * 1_024, "ü" * 1_000, "\x00", "..", ".", "_search", "*", '"', "\\"])
+def test_an_unknown_id_is_not_found_whatever_it_looks_like(index: VectorIndex, id: str) -> None:
+    assert call("POST", "/search", {"id": id})[0] == 404
+    assert call("GET", f"/images/{quote(id, safe='')}")[0] == 404
+    assert call("GET", f"/images/{quote(id, safe='')}/similar")[0] == 404
+
+
+VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+FIELD = st.sampled_from(["tags", "title", "format", "width", "created_at", "location", "id", "extra.a", "and", "not"])
+OPERATOR = st.sampled_from(["any_of", "all_of", "gte", "lt", "near", "exists", "lat", "km"])
+FILTER = st.recursive(
+    VALUE,
+    lambda inner: (
+        st.dictionaries(FIELD | OPERATOR | st.text(), inner, max_size=3)
+        | st.dictionaries(FIELD, st.dictionaries(OPERATOR, inner, max_size=3), max_size=3)
+        | st.lists(inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FILTER)
+def test_no_filter_gives_a_500(index: VectorIndex, filter: Any) -> None:
+    status, body = call("POST", "/search", {"text": "pizza", "filter": filter})
+    assert status == 200 or (status == 400 and body["error"]["field"].startswith("filter"))
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(min_size=1, max_size=2_000))
+def test_no_text_gives_a_500(index: VectorIndex, text: str) -> None:
+    status, body = call("POST", "/search", {"text": text})
+    assert status == (200 if text.strip() else 400), body
+    assert status == 400 or all(-1.001 <= hit["score"] <= 1.001 for hit in body["hits"])
+
+
+# --- When something is missing ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def set_up(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Iterator[Any]:
+    """Set the function up anew, with these settings."""
+
+    def set_up(**changes: str) -> None:
+        for name, value in {"model": str(tiny_model), **changes}.items():
+            monkeypatch.setenv(f"IMAGESEARCH_{name.upper()}", value)
+        get_settings.cache_clear()
+        app.service.cache_clear()
+
+    yield set_up
+    get_settings.cache_clear()
+    app.service.cache_clear()
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_an_opensearch_that_is_down_is_told_soon(set_up: Any) -> None:
+    set_up(index_url=f"http://127.0.0.1:{closed_port()}")
+    call("GET", "/health")  # loads the model
+    start = time.monotonic()
+    status, body = call("POST", "/search", {"text": "pizza"})
+    assert (status, body["error"]["code"]) == (503, "index_unavailable")
+    assert call("GET", "/images/a")[0] == 503
+    status, body = call("GET", "/health")
+    assert (status, body["status"], body["index"]["available"]) == (503, "unavailable", False)
+    assert time.monotonic() - start < 10
+
+
+def test_an_opensearch_that_accepts_but_never_answers_is_told(set_up: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        set_up(index_url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        start = time.monotonic()
+        status, body = call("POST", "/search", {"text": "pizza"})
+        assert (status, body["error"]["code"]) == (503, "index_unavailable")
+        assert time.monotonic() - start < 29  # API Gateway waits no longer
+
+
+def test_an_opensearch_that_asks_for_patience_is_told(set_up: Any) -> None:
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = b'{"error": {"type": "es_rejected_execution_exception"}, "status": 429}'
+            self.send_response(429)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        set_up(index_url=f"http://127.0.0.1:{server.server_port}")
+        status, body = call("POST", "/search", {"text": "pizza"})
+        server.shutdown()
+    assert (status, body["error"]["code"]) == (429, "index_overloaded")
+
+
+def test_an_index_that_is_not_there_yet_has_no_hits(set_up: Any, tmp_path: Path) -> None:
+    set_up(index_url=f"duckdb://{tmp_path / 'new.duckdb'}")
+    assert found(call("POST", "/search", {"text": "pizza"})) == []
+    assert call("GET", "/health")[1]["index"]["count"] == 0
+
+
+def test_a_text_query_needs_no_image_tower(set_up: Any, tmp_path: Path, tiny_model: Path, photos: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model, ignore=shutil.ignore_patterns("photos", "checkpoint"))
+    (model / "image.onnx").write_bytes(b"broken")
+    set_up(model=str(model), index_url=f"duckdb://{tmp_path / 'new.duckdb'}")
+    assert found(call("POST", "/search", {"text": "pizza"})) == []
+    image = base64.b64encode((photos / "pizza.webp").read_bytes()).decode()
+    status, body = call("POST", "/search", {"image": image})
+    assert (status, body["error"]["code"]) == (500, "internal_error")
+    assert str(tmp_path) not in body["error"]["message"]
+
+
+def test_a_missing_model_is_a_500_that_tells_nothing_of_the_inside(set_up: Any, tmp_path: Path) -> None:
+    set_up(model=str(tmp_path / "nowhere"), index_url=f"duckdb://{tmp_path / 'new.duckdb'}")
+    status, body = call("POST", "/search", {"text": "pizza"})
+    assert (status, body["error"]["code"]) == (500, "internal_error")
+    assert "nowhere" not in body["error"]["message"]

@@ -1,0 +1,127 @@
+"""A model and an index small enough to see through: images are colours, and words are the names of colours."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagesearch.clip.model import Float32, ModelInfo
+from imagesearch.errors import InvalidInput
+from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Hit
+from imagesearch.index.filters import And, AnyOf, Filter, Not
+from imagesearch.records import ImageMetadata
+from imagesearch.search import Searcher
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "grey": (90, 90, 90)}
+
+
+def embedding(colour: tuple[int, ...]) -> Float32:
+    vector = np.array(colour, dtype=np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+class ColourEncoder:
+    """An `Encoder` whose embedding of an image is its mean colour. `seen` holds what it was given."""
+
+    info = ModelInfo(
+        name="colours",
+        pretrained="none",
+        fingerprint="c0104",
+        embed_dim=3,
+        image_size=8,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        interpolation="bicubic",
+        context_length=77,
+        logit_scale=1,
+    )
+
+    def __init__(self) -> None:
+        self.seen: list[str | Image.Image] = []
+
+    def encode_text(self, texts: Sequence[str]) -> Float32:
+        self.seen += texts
+        return np.stack([embedding(COLOURS.get(text, COLOURS["grey"])) for text in texts])
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Float32:
+        self.seen += images
+        means = [np.asarray(image.convert("RGB")).reshape(-1, 3).mean(axis=0) + 1 for image in images]
+        return np.stack([embedding(tuple(mean)) for mean in means])
+
+    def encode_pixels(self, pixels: Float32) -> Float32:
+        raise NotImplementedError
+
+
+class MemoryIndex:
+    """A `VectorIndex` in a dictionary, as far as searches need one."""
+
+    name = "images-c0104"
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self.documents = {document.id: document for document in documents}
+
+    def search(
+        self, vector: Float32, k: int, *, filter: Filter | None = None, offset: int = 0, exact: bool = False
+    ) -> list[Hit]:
+        if k < 1 or offset < 0 or offset + k > MAX_RESULTS:
+            raise InvalidInput("k or offset out of range")
+        hits = [
+            Hit(document.id, float(vector @ document.vector), document.metadata)
+            for document in self.documents.values()
+            if filter is None or matches(document, filter)
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))[offset : offset + k]
+
+    def get(self, ids: Sequence[str]) -> dict[str, Document]:
+        return {id: self.documents[id] for id in ids if id in self.documents}
+
+    def count(self, filter: Filter | None = None) -> int:
+        return len(self.documents)
+
+    def create(self) -> None: ...
+    def drop(self) -> None: ...
+    def refresh(self) -> None: ...
+    def bulk(self, actions: Iterable[Action]) -> BulkResult:
+        raise NotImplementedError
+
+
+def matches(document: Document, filter: Filter) -> bool:
+    match filter:
+        case And(filters):
+            return all(matches(document, part) for part in filters)
+        case Not(part):
+            return not matches(document, part)
+        case AnyOf("id", values):
+            return document.id in values
+        case AnyOf("tags", values):
+            return bool({*values} & {*document.metadata.tags})
+        case _:
+            raise NotImplementedError(filter)
+
+
+@pytest.fixture
+def index() -> MemoryIndex:
+    ids = {
+        "red": "red",
+        "green": "a/b c+d.jpg",
+        "blue": "ブルー/50%41.jpg",
+        "yellow": "yellow/similar",
+        "grey": "holidays/2024/dog.jpg",  # of the example events
+    }
+    return MemoryIndex(
+        Document(
+            ids[name],
+            version=1,
+            vector=embedding(colour),
+            metadata=ImageMetadata(
+                uri=f"https://photos.example/{name}.jpg", title=name, tags=("warm",) if colour[0] > 200 else ("cold",)
+            ),
+        )
+        for name, colour in COLOURS.items()
+    )
+
+
+@pytest.fixture
+def searcher(index: MemoryIndex) -> Searcher:
+    return Searcher(ColourEncoder(), index, max_image_bytes=100_000)
