@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
-from imagesearch.errors import InvalidImage
-from imagesearch.images import jpeg_thumbnail, open_image
 from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
+from imagesearch.errors import InvalidImage
+from imagesearch.images import jpeg_thumbnail, open_image
 from local.context import Handler, LambdaContext
 
 MAX_BODY_BYTES = 10_000_000
@@ -47,6 +47,7 @@ class Gateway:
         self._handler = handler
         self._files = files.resolve() if files else None
         self._prefix = f"/{stage}" if stage else ""
+        self._one_at_a_time = threading.Lock()  # as Lambda calls an instance; Powertools relies on it
         self._server = make_server("127.0.0.1", port, self._application, threaded=True, request_handler=_QuietHandler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="gateway", daemon=True)
         self._hosts = {f"{name}:{self._server.server_port}" for name in ("127.0.0.1", "localhost")}
@@ -71,14 +72,16 @@ class Gateway:
         path = request.environ["REQUEST_URI"].partition("?")[0]
         if request.host not in self._hosts:
             return _error(403, "forbidden", f"this server is {self.url}")
-        if not path.startswith(self._prefix):
+        if not f"{path}/".startswith(f"{self._prefix}/"):
             return _error(403, "forbidden", "Missing Authentication Token")  # API Gateway's words for an unknown route
         path = path.removeprefix(self._prefix) or "/"
         if path.startswith("/files/"):
             return self._file(unquote(path.removeprefix("/files")))
         if (request.content_length or 0) > MAX_BODY_BYTES:
             return _error(413, "request_too_large", f"the request is larger than {MAX_BODY_BYTES:,} bytes")
-        answer = self._handler(_event(request, path), LambdaContext("query"))
+        event = _event(request, path, self._prefix)
+        with self._one_at_a_time:
+            answer = self._handler(event, LambdaContext("query"))
         return _response(answer)
 
     def _file(self, name: str) -> Response:
@@ -103,7 +106,7 @@ def _error(status: int, code: str, message: str) -> Response:
     return Response(body, status=status, mimetype="application/json")
 
 
-def _event(request: Request, path: str) -> dict[str, Any]:
+def _event(request: Request, path: str, prefix: str) -> dict[str, Any]:
     """The proxy event that a REST API makes of a request.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-apigateway.html#apigateway-example-event
@@ -133,11 +136,11 @@ def _event(request: Request, path: str) -> dict[str, Any]:
                 "sourceIp": request.remote_addr or "127.0.0.1",
                 "userAgent": request.headers.get("user-agent"),
             },
-            "path": path,
+            "path": prefix + path,
             "protocol": "HTTP/1.1",
             "requestId": str(uuid.uuid4()),
             "resourcePath": "/{proxy+}",
-            "stage": "local",
+            "stage": prefix.removeprefix("/") or "local",
         },
         "body": body or None,
         "isBase64Encoded": is_base64,

@@ -1,0 +1,98 @@
+"""The deployed path on one machine: bucket → queue → loader → index → query function → HTTP."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from imagesearch.clip.model import ModelInfo
+from imagesearch.index import open_index
+from imagesearch.index.base import VectorIndex
+from imagesearch.settings import get_settings
+from imagesearch.storage import S3Storage, Storage
+from local.aws import Aws, Bucket, Poller, Queue
+from local.gateway import Gateway
+from local.opensearch import LocalOpenSearch
+
+IndexKind = Literal["embedded", "opensearch"]
+
+BUCKET = "image-search-vectors"
+QUIET = {
+    "POWERTOOLS_TRACE_DISABLED": "true",
+    "POWERTOOLS_METRICS_DISABLED": "true",
+    "POWERTOOLS_LOG_LEVEL": "WARNING",
+}
+"""Powertools reads these when a handler is imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What runs: `vectors` takes parts and ledgers, whose arrival in `queue` fills `index`; `url` answers searches."""
+
+    url: str
+    fingerprint: str
+    bucket: Bucket
+    queue: Queue
+    index: VectorIndex
+    vectors: Storage
+
+
+@contextmanager
+def stack(state: Path, model: Path, files: Path, kind: IndexKind = "embedded", port: int = 0) -> Iterator[Stack]:
+    """Bring everything up on loopback, and down again.
+
+    `state` keeps the bucket and the index from run to run, `model` is the artifact's folder, `files` the folder whose
+    images are served, and `port` the one to answer searches on (0: a free one).
+
+    Raises:
+        IndexUnavailable: the index can't be opened, or OpenSearch can't be started.
+        OSError: the port is taken.
+    """
+    info = ModelInfo.load(model)
+    state.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as running:
+        running.enter_context(Aws())
+        running.enter_context(_environment(**QUIET))
+        from functions.loader import app as loader
+        from functions.query import app as query
+
+        gateway = Gateway(query.lambda_handler, port, files)
+        if kind == "opensearch":
+            server = LocalOpenSearch(state)
+            running.callback(server.stop)
+            index_url = server.start()
+        else:
+            index_url = f"duckdb:///{(state / 'index.duckdb').resolve()}"
+        running.enter_context(
+            _environment(
+                IMAGESEARCH_INDEX_URL=index_url,
+                IMAGESEARCH_MODEL=str(model.resolve()),
+                IMAGESEARCH_FILE_BASE_URL=f"{gateway.url}/files",
+            )
+        )
+        query.service.cache_clear()
+        loader.open_index.cache_clear()
+        running.enter_context(gateway)
+        index = open_index(index_url, info.fingerprint, info.embed_dim)
+        bucket, queue = Bucket(BUCKET, state / "bucket"), Queue("image-search-parts")
+        bucket.restore()
+        bucket.notify(queue, "vectors/", ".parquet")
+        running.callback(bucket.persist)
+        running.enter_context(Poller(queue, loader.lambda_handler))
+        yield Stack(gateway.url, info.fingerprint, bucket, queue, index, S3Storage(BUCKET))
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables meanwhile; the settings are read anew on both sides of it."""
+    saved = dict(os.environ)
+    os.environ |= variables
+    get_settings.cache_clear()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+        get_settings.cache_clear()
