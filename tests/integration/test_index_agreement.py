@@ -207,7 +207,7 @@ def indices(opensearch_url: str) -> Iterator[list[VectorIndex]]:
         index.drop()
 
 
-@settings(deadline=None, max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(condition=filters)
 def test_every_filter_finds_the_photos_for_which_it_holds(
     indices: list[VectorIndex], condition: dict[str, Any]

@@ -1,7 +1,8 @@
 """Tables of Python values as Parquet bytes and back, by DuckDB: for parts, work shards and ledgers."""
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -21,8 +22,26 @@ TIMESTAMP = "TIMESTAMP WITH TIME ZONE"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection, in memory or on a file, that loads nothing from the network."""
+@contextmanager
+def connect(path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection, in memory or on a file, that loads nothing from the network; closed at the end."""
+    with _open(path) as con, ctrl_c():
+        yield con
+
+
+@contextmanager
+def _cursor() -> Iterator[duckdb.DuckDBPyConnection]:
+    with _memory().cursor() as con, ctrl_c():
+        yield con
+
+
+@cache
+def _memory() -> duckdb.DuckDBPyConnection:
+    """A database in memory to take cursors of, since making one takes longer than writing a small table."""
+    return _open(None)
+
+
+def _open(path: Path | None) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
         str(path) if path else ":memory:",
         config={
@@ -34,10 +53,15 @@ def connect(path: Path | None = None) -> duckdb.DuckDBPyConnection:
     )
 
 
-@cache
-def _memory() -> duckdb.DuckDBPyConnection:
-    """A database in memory to take cursors of, since making one takes longer than writing a small table."""
-    return connect()
+@contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Give a Ctrl-C that comes during a query its own exception again; DuckDB makes a RuntimeError of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def register(con: duckdb.DuckDBPyConnection, name: str, schema: Schema, rows: Iterable[Sequence[Any]]) -> None:
@@ -70,7 +94,7 @@ def write_table(schema: Schema, rows: Iterable[Sequence[Any]], metadata: Mapping
     Raises:
         PartError: a value that its column can't hold, such as text that is no valid Unicode.
     """
-    with _memory().cursor() as con, tempfile.TemporaryDirectory() as folder:
+    with _cursor() as con, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.parquet")
         try:
             register(con, "rows", schema, rows)
@@ -93,7 +117,7 @@ def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, 
     Raises:
         PartError: it is no Parquet, is damaged, or its columns aren't those of `schema`.
     """
-    with _memory().cursor() as con, tempfile.TemporaryDirectory() as folder:
+    with _cursor() as con, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.parquet")
         path.write_bytes(data)
         table = f"read_parquet('{quoted(path)}')"

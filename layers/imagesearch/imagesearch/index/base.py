@@ -121,7 +121,7 @@ class VectorIndex(Protocol):
         ...
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
-        """The documents with these ids; those that don't exist are absent."""
+        """The documents with these ids, as of the last refresh; those that don't exist are absent."""
         ...
 
     def count(self, filter: Filter | None = None) -> int:

@@ -30,6 +30,7 @@ from imagesearch.index.documents import (
     valid_id,
 )
 from imagesearch.index.filters import EXTRA, AllOf, And, AnyOf, Exists, Filter, Near, Not, Or, Range, Value, known_field
+from imagesearch.parquet import ctrl_c
 
 BATCH = 2_000
 """Actions that one transaction applies."""
@@ -206,7 +207,7 @@ class EmbeddedIndex:
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection of this thread's own; what goes wrong in the database comes out as VectorIndexError."""
         try:
-            with self._database.cursor() as cursor:
+            with ctrl_c(), self._database.cursor() as cursor:
                 yield cursor
         except duckdb.Error as error:
             raise VectorIndexError(f"the embedded index {self.name} failed: {error}") from error

@@ -2,9 +2,10 @@
 
 What the mapping rests on:
 
-- The vector stays in `_source`, since similar images are looked up by the stored vector. With 9 significant digits,
-  which give every float32 back exactly, and compressed, it takes half the disk of JSON as usual, and 2.4 times that of
-  the plugin's derived source; but that has returned wrong vectors after a reindex, and errors after a scroll.
+- The vector isn't in `_source`, where every hit would have to read and skip several kB of JSON, but it comes back
+  bit for bit from its doc values, by a script. A copy made by OpenSearch's own reindex therefore has no vectors:
+  index the parts again instead. The plugin's own answer, derived source, is switched off: in 3.5, after a reindex,
+  searches of the index that was read from keep failing with "already closed".
 - `extra` is kept as it is, unindexed, and its values are indexed as terms `path=value` in `extra_values`. The type made
   for that, flat_object, refuses the whole photo for one value of more than 32,766 bytes.
 - `present` names the fields that have a value; a keyword longer than `ignore_above` would pass for absent otherwise.
@@ -44,7 +45,7 @@ BULK_BYTES = 5 << 20
 BULK_ATTEMPTS = 6
 """How often an action that was answered 429 is sent; with the waits between, that is patience for some 8 seconds."""
 GET_IDS = 500
-"""Ids that one request asks for; a vector of 512 dimensions is 7 kB of JSON."""
+"""Ids that one request asks for; a vector of 512 dimensions is 6 kB of JSON."""
 
 CANDIDATES = (100, 1_000, MAX_RESULTS)
 """How many neighbours the graph is asked for: the first that covers offset + k. Fewer than 100 cost recall; and pages
@@ -53,7 +54,7 @@ of one query come from the same candidates, so that nothing is repeated or left 
 KEYWORD = {"type": "keyword", "ignore_above": 8_191}  # characters; Lucene takes 32,766 bytes
 LOOKUP = {**KEYWORD, "doc_values": False}
 LONG, DOUBLE = {"type": "long"}, {"type": "double"}
-FILTER_ONLY = ("id", "location", "present", "extra_values")
+FILTER_ONLY = ["id", "location", "present", "extra_values"]
 METHODS: dict[str, dict[str, Any]] = {
     "lucene": {"mode": "in_memory", "compression_level": "1x"},
     # One bit a component in memory, 0.2 GB a million of 512; the best are then compared at full precision from disk.
@@ -86,12 +87,12 @@ def index_body(dim: int, engine: str) -> dict[str, Any]:
     settings = {
         "knn": True,
         "knn.derived_source.enabled": False,
-        "codec": "best_compression",
         "number_of_shards": 1,
         "auto_expand_replicas": "0-1",
         "max_result_window": MAX_RESULTS,
     }
-    return {"settings": {"index": settings}, "mappings": {"dynamic": "strict", "properties": properties}}
+    mappings = {"dynamic": "strict", "_source": {"excludes": ["vector"]}, "properties": properties}
+    return {"settings": {"index": settings}, "mappings": mappings}
 
 
 class OpenSearchIndex:
@@ -161,19 +162,12 @@ class OpenSearchIndex:
             "from": offset,
             "size": k,
             "sort": [{"_score": "desc"}, {"id": "asc"}],
-            "track_total_hits": False,
-            "_source": {"excludes": ["vector", *FILTER_ONLY]},
+            "_source": {"excludes": FILTER_ONLY},
         }
-        with self._server.errors():
-            answer = self._client.search(
-                index=self.name,
-                body=body,
-                params={"ignore_unavailable": "true", "allow_partial_search_results": "false"},
-            )
         # The score of cosinesimil is (1 + cosine) / 2.
         return [
             Hit(hit["_id"], min(1.0, max(-1.0, 2 * hit["_score"] - 1)), to_metadata(hit["_source"]))
-            for hit in answer["hits"]["hits"]
+            for hit in self._search(body)
         ]
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
@@ -181,19 +175,17 @@ class OpenSearchIndex:
         wanted = [id for id in ids if valid_id(id)]
         documents = {}
         for start in range(0, len(wanted), GET_IDS):
-            with self._server.errors():
-                answer = self._client.mget(
-                    index=self.name,
-                    body={"ids": wanted[start : start + GET_IDS]},
-                    params={"_source_excludes": ",".join(FILTER_ONLY)},
-                )
-            for found in answer["docs"]:
-                if "error" in found and found["error"]["type"] != "index_not_found_exception":
-                    raise VectorIndexError(f"OpenSearch can't read {found['_id']!r}: {reason_of(found['error'])}")
-                if found.get("found") and "vector" in found["_source"]:
-                    source = found["_source"]
-                    vector = np.array(source["vector"], dtype=np.float32)
-                    documents[found["_id"]] = Document(found["_id"], found["_version"], vector, to_metadata(source))
+            chunk = wanted[start : start + GET_IDS]
+            body = {
+                "query": _matching(AnyOf("id", tuple(chunk))),
+                "size": len(chunk),
+                "version": True,
+                "_source": {"excludes": FILTER_ONLY},
+                "script_fields": {"vector": {"script": {"lang": "painless", "source": "doc['vector'].value"}}},
+            }
+            for hit in self._search(body):
+                vector = np.array(hit["fields"]["vector"][0], dtype=np.float32)
+                documents[hit["_id"]] = Document(hit["_id"], hit["_version"], vector, to_metadata(hit["_source"]))
         return documents
 
     def count(self, filter: Filter | None = None) -> int:
@@ -208,6 +200,17 @@ class OpenSearchIndex:
         """See VectorIndex."""
         with self._server.errors():
             self._client.indices.refresh(index=self.name, params={"ignore_unavailable": "true"})
+
+    def _search(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The hits of a search; none where there is no index. A shard that fails is an error, not fewer hits."""
+        with self._server.errors():
+            answer = self._client.search(
+                index=self.name,
+                body={**body, "track_total_hits": False},
+                params={"ignore_unavailable": "true", "allow_partial_search_results": "false"},
+            )
+        hits: list[dict[str, Any]] = answer["hits"]["hits"]
+        return hits
 
     def _approximate(self, query: list[float], filter: Filter | None, wanted: int) -> dict[str, Any]:
         candidates = next(number for number in CANDIDATES if number >= wanted)
