@@ -43,6 +43,13 @@ Engine = Annotated[
     Literal["lucene", "faiss"],
     typer.Option(envvar="IMAGESEARCH_INDEX_ENGINE", help="k-NN engine of an OpenSearch index that is made."),
 ]
+ShardSize = Annotated[int, typer.Option(min=1, help="Images a shard: how much a crash can cost.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that the model encodes at once.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads that fetch and decode; one a core.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try images again that failed before.")]
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Remove every image if the source lists none any more.")
+]
 Output = Annotated[str, typer.Option("--output", "-o", help="s3://bucket/prefix or a folder.")]
 
 
@@ -57,15 +64,13 @@ def encode(
         str | None, typer.Option(help="Instead of --model: an open_clip model for torch, such as ViT-B-32-quickgelu.")
     ] = None,
     pretrained: Annotated[
-        str, typer.Option(help="The weights of --model-name: a tag of open_clip, or a file.")
+        str, typer.Option(help="The weights of --model-name: a tag of open_clip, a file or a folder.")
     ] = "openai",
-    shard_size: Annotated[int, typer.Option(min=1, help="Images a shard: how much a crash can cost.")] = 1_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that the model encodes at once.")] = 32,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that fetch and decode; one a core.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try images again that failed before.")] = False,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Remove every image if the source lists none any more.")
-    ] = False,
+    shard_size: ShardSize = 1_000,
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    retry_failed: RetryFailed = False,
+    allow_empty: AllowEmpty = False,
 ) -> None:
     """Encode what is new or has changed in SOURCE; write vector parts and the ledger to the output.
 
@@ -100,6 +105,87 @@ def encode(
     if failed:
         typer.echo(f"{failed:,} images failed: imagesearch report --output {output} names them.", err=True)
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command("plan", no_args_is_help=True)
+def plan_run(
+    source: Annotated[str, typer.Argument(help="As for encode.")],
+    output: Output,
+    model: Model = None,
+    shard_size: ShardSize = 1_000,
+    retry_failed: RetryFailed = False,
+    allow_empty: AllowEmpty = False,
+    submit: Annotated[bool, typer.Option("--submit", help="Submit the work to AWS Batch.")] = False,
+    queue: Annotated[str, typer.Option(envvar="IMAGESEARCH_ENCODE_QUEUE", help="Batch's job queue.")] = "",
+    definition: Annotated[str, typer.Option(envvar="IMAGESEARCH_ENCODE_JOB", help="Batch's job definition.")] = "",
+) -> None:
+    """Plan what has changed in SOURCE as work shards, for `imagesearch work` to encode; encode does both.
+
+    With --submit the shards become the children of an array job of AWS Batch, and so do those of runs that were
+    interrupted. If nothing has changed, nothing is started.
+
+    Example: imagesearch plan s3://photos --output s3://vectors --model models/tiny --submit
+    """
+    from batch import report
+    from batch.jobs import submit as submit_job
+    from batch.plan import make_plan, unfinished
+    from batch.sources import open_source
+    from imagesearch.clip.model import ModelInfo
+    from imagesearch.storage import open_storage
+
+    if submit and not (queue and definition):
+        raise typer.BadParameter("--submit needs --queue and --definition")
+    fingerprint = ModelInfo.load(_folder(model)).fingerprint
+    origin, storage = open_source(source), open_storage(output)
+    plans = unfinished(storage, origin.uri, fingerprint)
+    if plans:
+        report.messages.print("An earlier run isn't done: it goes on first; plan again when it is.")
+    else:
+        plan = make_plan(
+            origin,
+            storage,
+            fingerprint,
+            shard_size=shard_size,
+            retry_failed=retry_failed,
+            allow_empty=allow_empty,
+        )
+        report.show_plan(plan)
+        plans = [plan] if plan.shards else []
+    for plan in plans:
+        typer.echo(f"Run {plan.run} has {plan.shards:,} shards.")
+        if submit:
+            typer.echo(f"Job {submit_job(plan, output, queue, definition)} encodes it.")
+
+
+@app.command(no_args_is_help=True)
+def work(
+    run: Annotated[str, typer.Argument(help="The run, as plan named it.")],
+    output: Output,
+    model: Model = None,
+    shard: Annotated[
+        int | None, typer.Option(min=0, help="Which shard; by default that of this child of an array job, or 0.")
+    ] = None,
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+) -> None:
+    """Encode one shard of a RUN: what a child of the array job does. A shard that is done isn't done again.
+
+    Images that fail have their rows in the ledger; they don't make the job fail, which Batch would try again.
+
+    Example: imagesearch work 20250101T120000000Z --output s3://vectors --model models/tiny --shard 3
+    """
+    from batch.encode import open_encoder
+    from batch.ingest import encode_shards
+    from batch.jobs import shard_of_child
+    from batch.plan import read_plan
+    from imagesearch.storage import open_storage
+
+    storage = open_storage(output)
+    plan = read_plan(storage, run)
+    number = shard_of_child() if shard is None else shard
+    if number >= plan.shards:
+        raise typer.BadParameter(f"run {run} has the shards 0 to {plan.shards - 1}, not {number}")
+    encode_shards(plan, storage, open_encoder(_folder(model)), batch_size=batch_size, workers=workers, shards=[number])
 
 
 @app.command(no_args_is_help=True)
@@ -224,7 +310,7 @@ def report(
 def export_model(
     folder: Annotated[Path, typer.Argument(help="Folder that the artifact goes into.")],
     model_name: Annotated[str, typer.Option(help="A model of open_clip.")] = "ViT-B-32-quickgelu",
-    pretrained: Annotated[str, typer.Option(help="Its weights: a tag of open_clip, or a file.")] = "openai",
+    pretrained: Annotated[str, typer.Option(help="Its weights: a tag of open_clip, a file or a folder.")] = "openai",
     precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="fp16 is half as big.")] = "fp32",
 ) -> None:
     """Make a model artifact of an open_clip model, for encoding on a CPU and for the query function.

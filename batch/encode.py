@@ -118,9 +118,12 @@ def encode_run(
     *,
     workers: int,
     batch_size: int = 32,
+    shards: Iterable[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Throughput:
-    """Encode every shard of a run that isn't done yet. `progress` hears how many more images are done.
+    """Encode the shards of a run, all of them unless `shards` says which, that aren't done yet.
+
+    `progress` hears how many more images are done.
 
     Raises:
         ModelError: `encoder` is another model than the run's.
@@ -134,7 +137,7 @@ def encode_run(
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         run = _Run(output, plan, encoder, read, pool, workers, batch_size, progress, throughput)
         try:
-            for shard in range(plan.shards):
+            for shard in range(plan.shards) if shards is None else shards:
                 if shard not in done:
                     run.encode_shard(shard)
         except BaseException:

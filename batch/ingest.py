@@ -1,6 +1,7 @@
 """Bring a source up to date: finish what was interrupted, plan what has changed, encode it, say what became of it."""
 
 import os
+from collections.abc import Sequence
 
 from batch import report
 from batch.encode import encode_run
@@ -28,29 +29,14 @@ def ingest(
         SourceError: the source can't be listed, or is suddenly empty and `allow_empty` isn't set.
         StorageError: the output can't be read or written.
     """
-    read = Reader()
 
-    def run(plan: Plan) -> int:
-        todo = plan.upserts - plan.shard_size * len(finished_shards(output, plan.run))
-        with report.progress(max(todo, 0)) as advance:
-            throughput = encode_run(
-                output,
-                plan,
-                encoder,
-                read,
-                workers=workers or os.cpu_count() or 1,
-                batch_size=batch_size,
-                progress=advance,
-            )
-        totals, _ = report.read_totals(output, plan.run)
-        report.show_totals(totals, plan.unchanged)
-        report.show_throughput(throughput)
-        return totals.statuses[Status.FAILED]
+    def encode(plan: Plan) -> int:
+        return encode_shards(plan, output, encoder, batch_size=batch_size, workers=workers)
 
     failed = 0
     for plan in unfinished(output, source.uri, encoder.info.fingerprint):
         report.messages.print(f"Run {plan.run} was interrupted; it goes on first.")
-        failed += run(plan)
+        failed += encode(plan)
     plan = make_plan(
         source,
         output,
@@ -61,5 +47,37 @@ def ingest(
     )
     report.show_plan(plan)
     if plan.shards:
-        failed += run(plan)
+        failed += encode(plan)
     return failed
+
+
+def encode_shards(
+    plan: Plan,
+    output: Storage,
+    encoder: Encoder,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    shards: Sequence[int] | None = None,
+) -> int:
+    """Encode the shards of a run, all of them unless `shards` says which, and return how many images failed.
+
+    Raises:
+        StorageError: the output can't be read or written.
+    """
+    waiting = set(range(plan.shards) if shards is None else shards) - finished_shards(output, plan.run)
+    with report.progress(min(plan.upserts, plan.shard_size * len(waiting))) as advance:
+        throughput = encode_run(
+            output,
+            plan,
+            encoder,
+            Reader(),
+            workers=workers or os.cpu_count() or 1,
+            batch_size=batch_size,
+            shards=shards,
+            progress=advance,
+        )
+    totals, _ = report.read_totals(output, plan.run, shards=shards)
+    report.show_totals(totals, plan.unchanged)
+    report.show_throughput(throughput)
+    return totals.statuses[Status.FAILED]

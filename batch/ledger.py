@@ -6,7 +6,7 @@ done.
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from enum import StrEnum
@@ -86,8 +86,10 @@ def finished_shards(output: Storage, run: str) -> set[int]:
     return {int(path.stem) for path in found if path.suffix == ".parquet"}
 
 
-def load_ledgers(con: duckdb.DuckDBPyConnection, output: Storage, runs: Sequence[str]) -> None:
-    """Make the table `ledger` in `con`, with the ledgers of `runs`."""
+def load_ledgers(
+    con: duckdb.DuckDBPyConnection, output: Storage, runs: Sequence[str], shards: Collection[int] | None = None
+) -> None:
+    """Make the table `ledger` in `con`, with the ledgers of `runs`: of all shards that are done, or of these."""
     columns = ", ".join(f"{name} {kind}" for name, kind in LEDGER_SCHEMA.items())
     con.execute(f"CREATE OR REPLACE TABLE ledger ({columns})")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(16) as pool:
@@ -96,7 +98,11 @@ def load_ledgers(con: duckdb.DuckDBPyConnection, output: Storage, runs: Sequence
             path = Path(folder, key.replace("/", "-"))
             path.write_bytes(output.read(key))
 
-        keys = [item.key for run in runs for item in output.list(f"runs/{run}/ledger/")]
+        keys = [
+            ledger_key(run, shard)
+            for run in runs
+            for shard in (finished_shards(output, run) if shards is None else shards)
+        ]
         list(pool.map(download, keys))
         if keys:
             con.execute(f"INSERT INTO ledger BY NAME FROM read_parquet('{quoted(Path(folder))}/*.parquet')")

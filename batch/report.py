@@ -1,7 +1,7 @@
 """What the command line shows: progress, totals, reasons, search results."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
@@ -56,10 +56,12 @@ def show_plan(plan: Plan) -> None:
         messages.print(f"{plan.duplicates:,} have an id that another image of the source has too; they are skipped.")
 
 
-def read_totals(output: Storage, run: str, failures: int = 0) -> tuple[Totals, list[LedgerRow]]:
-    """What became of the images of `run`, and at most so many of those that failed."""
+def read_totals(
+    output: Storage, run: str, failures: int = 0, shards: Collection[int] | None = None
+) -> tuple[Totals, list[LedgerRow]]:
+    """What became of the images of `run`, or of these shards of it, and at most so many of those that failed."""
     with connect() as con:
-        load_ledgers(con, output, [run])
+        load_ledgers(con, output, [run], shards)
         return totals(con, run), rows_of(con, run, Status.FAILED, failures)
 
 
