@@ -12,8 +12,9 @@ PYTHON ?= python3
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: setup  ## Search the bundled pictures at http://127.0.0.1:8000 (PHOTOS=folder INDEX=opensearch PORT=8000)
-	@$(RUN) imagesearch demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(INDEX),--index $(INDEX)) $(if $(PORT),--port $(PORT))
+demo: setup  ## Search the bundled pictures at http://127.0.0.1:8000 (PHOTOS=folder INDEX=opensearch MODEL=folder PORT=8000)
+	@$(RUN) imagesearch demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(INDEX),--index $(INDEX)) $(if $(MODEL),--model "$(MODEL)") \
+	  $(if $(PORT),--port $(PORT))
 
 test: setup-test browser  ## Run every test: unit, integration (a real OpenSearch), end to end (a real browser)
 	$(RUN) pytest
