@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REGION = "us-east-1"
-VISIBILITY_SECONDS = 30
+VISIBILITY_SECONDS = 120
 RETRY_SECONDS = 2
 MAX_RECEIVES = 5
 
@@ -198,13 +198,12 @@ class Poller:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                records = self._queue.receive()
+                if records := self._queue.receive():
+                    self._queue.settle(records, self._invoke(records))
             except (BotoCoreError, ClientError):
-                logger.exception("the queue doesn't answer")
+                # Also when the loader took longer than the message stays invisible: then it comes once more.
+                logger.exception("the queue refuses")
                 self._stop.wait(RETRY_SECONDS)
-                continue
-            if records:
-                self._queue.settle(records, self._invoke(records))
 
     def _invoke(self, records: list[dict[str, Any]]) -> set[str]:
         """The ids of the messages that failed: those that the handler names, or all when it raises."""
