@@ -1,6 +1,7 @@
 """What tests of every kind share: a real OpenSearch, and the bundled model."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from local.opensearch import LocalOpenSearch
+
+# Some tests stop a process of their own with Ctrl-C. What is started in the background of a script ignores that signal,
+# and so would everything that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
