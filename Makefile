@@ -7,7 +7,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
 RUN := $(UV) run --no-sync
 PYTHON ?= python3
 
-.PHONY: help demo test unit integration e2e check format photos clean setup setup-test browser
+.PHONY: help demo test unit integration e2e containers check format photos clean setup setup-test browser
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ integration: setup-test  ## Run the tests against real servers
 
 e2e: setup-test browser  ## Run the tests of the whole path, in a browser
 	$(RUN) pytest tests/e2e
+
+containers: setup-test  ## Build the images and run them as Lambda and Batch do (needs Docker, or root on Debian)
+	$(RUN) pytest tests/containers
 
 check: setup-test  ## Lint, formatting, types, lock file
 	$(UV) lock --check

@@ -1,0 +1,31 @@
+#!/bin/sh
+# bake_model.sh MODEL FOLDER: put the model artifact that MODEL names into FOLDER, while an image is built.
+#
+# MODEL is a folder with an artifact, or NAME:WEIGHTS of open_clip, where WEIGHTS is a tag or the path of a checkpoint.
+# The latter is exported with torch, which is installed for it in a stage of the build that isn't in the image.
+set -eu
+model=$1 folder=$2
+export UV_PROJECT_ENVIRONMENT="${UV_PROJECT_ENVIRONMENT:-/torch}"
+
+if [ -f "$model/model.json" ]; then
+  cp -R "$model" "$folder"
+else
+  case $model in
+    hf-hub:?*) name=$model weights= ;;
+    ?*:?*) name=${model%%:*} weights=${model#*:} ;;
+    *)
+      echo "error: MODEL=$model is no folder with a model artifact (what 'imagesearch export-model' makes), and no" \
+        "model and weights of open_clip such as ViT-B-32-quickgelu:openai" >&2
+      exit 1
+      ;;
+  esac
+  uv sync --quiet --no-cache --frozen --package imagesearch-batch --extra torch --no-dev --no-install-workspace \
+    --python python --no-python-downloads
+  # Weights stay with the artifact, for a batch job that encodes with torch: those of a hub in the hub's own cache.
+  HF_HOME=$folder/hub "$UV_PROJECT_ENVIRONMENT/bin/python" -c 'from batch.cli import main; main()' \
+    export-model "$folder" --model-name "$name" --pretrained "$weights"
+  if [ -e "$weights" ]; then
+    cp -R "$weights" "$folder"
+  fi
+fi
+chmod -R a+rX "$folder"
