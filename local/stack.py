@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 from imagesearch.clip.model import ModelInfo
 from imagesearch.index import open_index
@@ -13,6 +14,7 @@ from imagesearch.index.base import VectorIndex
 from imagesearch.settings import get_settings
 from imagesearch.storage import S3Storage, Storage
 from local.aws import Aws, Bucket, Poller, Queue
+from local.context import Handler
 from local.gateway import Gateway
 from local.opensearch import LocalOpenSearch
 
@@ -58,7 +60,7 @@ def stack(state: Path, model: Path, files: Path, kind: IndexKind = "embedded", p
         from functions.loader import app as loader
         from functions.query import app as query
 
-        gateway = Gateway(query.lambda_handler, port, files)
+        gateway = Gateway(_without_metrics(query), port, files)
         if kind == "opensearch":
             server = LocalOpenSearch(state)
             running.callback(server.stop)
@@ -80,7 +82,7 @@ def stack(state: Path, model: Path, files: Path, kind: IndexKind = "embedded", p
         bucket.restore()
         bucket.notify(queue, "vectors/", ".parquet")
         running.callback(bucket.persist)
-        running.enter_context(Poller(queue, loader.lambda_handler))
+        running.enter_context(Poller(queue, _without_metrics(loader)))
         yield Stack(gateway.url, info.fingerprint, bucket, queue, index, S3Storage(BUCKET))
 
 
@@ -96,3 +98,16 @@ def _environment(**variables: str) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(saved)
         get_settings.cache_clear()
+
+
+def _without_metrics(app: ModuleType) -> Handler:
+    """The handler of `app`. Powertools keeps metrics that it may not publish, and prints a hundred of them then."""
+
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = app.lambda_handler(event, context)
+            return answer
+        finally:
+            app.metrics.clear_metrics()
+
+    return handler

@@ -140,6 +140,16 @@ def test_the_pictures_on_the_page_can_be_loaded(tmp_path: Path, photos: Path) ->
             assert (picture.status, picture.headers["content-type"]) == (200, "image/webp")
 
 
+def test_many_searches_leave_the_terminal_alone(tmp_path: Path, photos: Path) -> None:
+    with demo(tmp_path / "state", photos) as running:
+        running.wait()
+        said = running.output
+        for _ in range(110):
+            running.titles("dog")
+        running.stop()
+    assert running.output.removeprefix(said).strip() == "Stopped. The next start goes on from here."
+
+
 def test_a_folder_that_is_not_there_and_a_port_that_is_taken_are_said_plainly(tmp_path: Path, photos: Path) -> None:
     with demo(tmp_path / "state", tmp_path / "nowhere") as missing:
         assert missing.process.wait(60) == 1
