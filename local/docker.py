@@ -1,7 +1,7 @@
 """A Docker engine to build and run the images with: the one that runs already, or Debian's, started for the purpose.
 
-A machine without a running engine gets a private one: own data, own socket, ended with the process that asked for it.
-It needs root on Debian or Ubuntu. Images live on in the cache folder, so that the next build reuses its layers.
+A machine without a running engine gets a private one: own data, own socket, ended with the process that started it.
+That needs root on Debian or Ubuntu. Images live on in the cache folder, so that the next build reuses its layers.
 
 `python -m local.docker` runs one until Ctrl-C.
 """
@@ -27,6 +27,9 @@ DEBIAN_IMAGE = "python:3.13-slim-trixie"
 """The base image that a private engine makes itself of Debian's packages: such an engine may have no registry."""
 PACKAGES = ("docker.io", "iptables", "mmdebstrap")
 COMMANDS = ("dockerd", "iptables", "mmdebstrap")
+RUN = Path("/run/clip-image-search")
+"""What an engine of ours needs while it runs: there is one a machine, since all would share Docker's network bridge."""
+HOST = f"unix://{RUN / 'docker.sock'}"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -41,20 +44,17 @@ class DockerEngine:
     """
 
     def __init__(self) -> None:
-        folder = cache_folder() / "docker"
-        self._folder = folder
         self._server: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         self.private = False
         self.environment = dict(os.environ)
 
     def __enter__(self) -> Self:
-        own = f"unix://{self._folder / 'docker.sock'}"
         if self.answers():
-            self.private = self.environment.get("DOCKER_HOST") == own
+            self.private = self.environment.get("DOCKER_HOST") == HOST
             return self
         self.private = True
-        self.environment["DOCKER_HOST"] = own
+        self.environment["DOCKER_HOST"] = HOST
         if not self.answers():  # else it is another process's
             self._install()
             self._start()
@@ -116,14 +116,14 @@ class DockerEngine:
                 raise ImageSearchError(f"no Docker engine answers, and {' '.join(command)} failed:\n{done.stderr}")
 
     def _start(self) -> None:
-        folder = self._folder
-        folder.mkdir(parents=True, exist_ok=True)
+        data, log = cache_folder() / "docker", RUN / "dockerd.log"
+        for folder in (data, RUN):
+            folder.mkdir(parents=True, exist_ok=True)
         command = [
-            "dockerd", "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"),
-            "--pidfile", str(folder / "pid"), "--host", self.environment["DOCKER_HOST"],
+            "dockerd", "--data-root", str(data), "--exec-root", str(RUN / "exec"), "--pidfile", str(RUN / "pid"),
+            "--host", HOST,
             "--mtu", "1400",  # the machine may itself be on a network that wraps its packets
         ]  # fmt: skip
-        log = folder / "dockerd.log"
         with log.open("wb") as output:
             self._server = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
