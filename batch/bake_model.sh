@@ -28,4 +28,7 @@ else
     cp -R "$weights" "$folder"
   fi
 fi
+if [ ! -e "$folder/hub" ]; then
+  ln -s /tmp "$folder/hub" # the image is read-only where it runs, and torch may have to fetch what isn't here
+fi
 chmod -R a+rX "$folder"

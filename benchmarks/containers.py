@@ -4,7 +4,7 @@
 
 MODEL is a folder of the project with a model artifact, models/tiny if none. A container gets the processor time that
 Lambda gives at the same memory (one CPU at 1,769 MB), and a real OpenSearch with a hundred pictures. A cold start is
-what a new container takes to its first answer; Docker's part in it, shown apart, isn't Lambda's, which fetches the
+what a new container takes to its first answer; Docker's part in it, shown apart, isn't Lambda's, which has to fetch the
 image too.
 """
 
@@ -36,7 +36,7 @@ from local.stack import QUIET
 IMAGE = "clip-image-search/query:benchmark"
 PICTURES = sorted((ROOT / "models/tiny/photos").glob("*.webp"))[:100]
 SIZES = ((1769, 1.0), (3008, 1.7))
-"""Memory in MB, and the CPUs that Lambda gives with it: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
+"""Memory in MB, and Lambda's CPUs for it: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 COLD, WARM = 3, 40
 
 console = Console(highlight=False)
@@ -46,10 +46,10 @@ def main(model: str) -> None:
     """Build the image, run it at each size, and print what was measured."""
     with opensearch(ROOT / model) as url, DockerEngine() as engine:
         build(engine, model)
-        table = Table("memory, CPUs", "query", "container", "init", "first answer", "warm p50", "p95", "peak RSS")
+        table = Table("memory", "CPUs", "query", "docker", "init", "answer", "warm", "p95", "RSS")
         for memory, cpus in SIZES:
             for name, event in (("words", words), ("picture", picture)):
-                table.add_row(f"{memory} MB, {cpus}", name, *measure(engine, url, memory, cpus, event))
+                table.add_row(f"{memory} MB", str(cpus), name, *measure(engine, url, memory, cpus, event))
         console.print(table)
 
 
