@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,17 +26,12 @@ from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.index.base import Upsert, VectorIndex
 from imagesearch.records import ImageMetadata
 from imagesearch.settings import get_settings
+from local.context import LambdaContext
 
 PHOTOS = ("dog-face", "cat-face", "pizza", "red-heart", "rocket", "banana")
 BUCKET = "photos"
 
-
-@dataclass
-class Context:
-    function_name: str = "query"
-    memory_limit_in_mb: int = 1024
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:000000000000:function:query"
-    aws_request_id: str = "11111111-2222-3333-4444-555555555555"
+CONTEXT = LambdaContext("query")
 
 
 def call(method: str, path: str, body: object = None, **query: str) -> tuple[int, Any]:
@@ -52,7 +46,7 @@ def call(method: str, path: str, body: object = None, **query: str) -> tuple[int
         "body": None if body is None else json.dumps(body),
         "isBase64Encoded": False,
     }
-    answer = app.lambda_handler(event, Context())
+    answer = app.lambda_handler(event, CONTEXT)
     return answer["statusCode"], json.loads(answer["body"])
 
 

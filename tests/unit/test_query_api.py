@@ -26,16 +26,11 @@ from imagesearch.fetch import Fetcher
 from imagesearch.search import Searcher
 from imagesearch.service import Service
 from imagesearch.settings import Settings
+from local.context import LambdaContext
 
 from .conftest import MemoryIndex
 
-
-@dataclass
-class Context:
-    function_name: str = "query"
-    memory_limit_in_mb: int = 1024
-    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:000000000000:function:query"
-    aws_request_id: str = "11111111-2222-3333-4444-555555555555"
+CONTEXT = LambdaContext("query")
 
 
 @dataclass
@@ -88,7 +83,7 @@ def event(
 
 
 def invoke(event: dict[str, Any]) -> Answer:
-    answer = app.lambda_handler(event, Context())
+    answer = app.lambda_handler(event, CONTEXT)
     json.dumps(answer)  # Lambda must be able to send it
     headers = {name: ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
     return Answer(answer["statusCode"], headers, answer["body"])
@@ -382,7 +377,7 @@ def test_the_unforeseen_is_answered_with_500_and_logged(
     failing("search", RuntimeError("a secret of the inside"), monkeypatch)
     answer = post({"text": "red"})
     assert answer.problem == (500, "internal_error", None)
-    assert Context.aws_request_id in answer.body["error"]["message"]
+    assert CONTEXT.aws_request_id in answer.body["error"]["message"]
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert "RuntimeError: a secret of the inside" in caplog.text
@@ -523,7 +518,7 @@ EVENTS = sorted(
 
 @pytest.mark.parametrize("file", EVENTS, ids=[file.stem for file in EVENTS])
 def test_every_example_event_is_answered(file: Path) -> None:
-    answer = app.lambda_handler(json.loads(file.read_text()), Context())
+    answer = app.lambda_handler(json.loads(file.read_text()), CONTEXT)
     assert answer.get("statusCode") == 200 or answer.get("status_code") == 200
 
 
@@ -531,7 +526,7 @@ def test_every_example_event_is_answered(file: Path) -> None:
 
 
 def invoke_directly(event: object) -> dict[str, Any]:
-    answer = app.lambda_handler(event, Context())
+    answer = app.lambda_handler(event, CONTEXT)
     assert answer.keys() == {"status_code", "message", "body"}
     json.dumps(answer)
     return answer
@@ -582,7 +577,7 @@ def test_the_unforeseen_does_not_end_a_direct_invocation(monkeypatch: pytest.Mon
     failing("search", RuntimeError("a secret of the inside"), monkeypatch)
     answer = invoke_directly({"query": "red"})
     assert answer["status_code"] == 500
-    assert Context.aws_request_id in answer["message"]
+    assert CONTEXT.aws_request_id in answer["message"]
     assert "secret" not in json.dumps(answer)
 
 
