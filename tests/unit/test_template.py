@@ -272,11 +272,11 @@ def test_functions_are_given_settings_that_there_are_and_all_that_have_no_defaul
 
 
 def test_jobs_and_the_ingest_function_are_given_the_variables_that_they_read() -> None:
-    source = {path.name: path.read_text() for path in (ROOT / "batch").glob("*.py")}
+    source = {path.name: path.read_text() for path in (ROOT / "batch").rglob("*.py")}
     given = set(RESOURCES["IngestFunction"]["Properties"]["Environment"]["Variables"])
     assert given == set(re.findall(r"IMAGESEARCH_\w+", source["start.py"]))
     plan = {one["Name"] for one in RESOURCES["PlanJob"]["Properties"]["ContainerProperties"]["Environment"]}
-    assert plan - {"AWS_DEFAULT_REGION"} == set(re.findall(r"IMAGESEARCH_ENCODE_\w+", source["cli.py"]))
+    assert plan - {"AWS_DEFAULT_REGION"} == set(re.findall(r"IMAGESEARCH_ENCODE_\w+", source["runs.py"]))
 
 
 def test_what_functions_run_exists() -> None:
