@@ -16,7 +16,7 @@ demo: setup  ## Search the bundled pictures at http://127.0.0.1:8000 (PHOTOS=fol
 	@$(RUN) imagesearch demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(INDEX),--index $(INDEX)) $(if $(MODEL),--model "$(MODEL)") \
 	  $(if $(PORT),--port $(PORT))
 
-test: setup-test browser  ## Run every test: unit, integration (a real OpenSearch), end to end (a real browser)
+test: setup-test browser  ## Run every test that needs no Docker: unit, integration (a real OpenSearch), a real browser
 	$(RUN) pytest
 
 unit: setup-test  ## Run the quick tests alone
@@ -25,8 +25,8 @@ unit: setup-test  ## Run the quick tests alone
 integration: setup-test  ## Run the tests against real servers
 	$(RUN) pytest tests/integration
 
-e2e: setup-test browser  ## Run the tests of the whole path, in a browser
-	$(RUN) pytest tests/e2e
+e2e: setup-test browser  ## Run the whole path: in a browser, and in the containers that are deployed (as containers)
+	$(RUN) pytest tests/e2e tests/containers
 
 containers: setup-test  ## Build the images and run them as Lambda and Batch do (needs Docker, or root on Debian)
 	$(RUN) pytest tests/containers

@@ -130,9 +130,6 @@ class LambdaContainer:
     def peak_mb(self) -> float:
         """The most memory that the function's process has had so far, in MB: its resident set."""
         script = (
-            "import pathlib; print(max((p.read_text() for p in pathlib.Path('/proc').glob('[0-9]*/status')), key=len))"
-        )
-        script = (
             "import re, pathlib\n"
             "for status in pathlib.Path('/proc').glob('[0-9]*/status'):\n"
             "    print(*re.findall(r'VmHWM:\\s+(\\d+) kB', status.read_text()))"

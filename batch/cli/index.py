@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch.cli.options import SOME_FAILED, Engine, Index, Model, complain, model_folder
+from batch.cli.options import SOME_FAILED, Engine, Index, Model, Shards, complain, model_folder
 from imagesearch.errors import InvalidInput, PartError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def load(
     parts: Annotated[str, typer.Argument(help="Where encode wrote the parts: s3://bucket/prefix or a folder.")],
     index: Index,
     engine: Engine = "lucene",
+    shards: Shards = 1,
 ) -> None:
     """Load the vector parts in PARTS into an index; doing it twice changes nothing.
 
@@ -39,7 +40,7 @@ def load(
 
     def index_of(fingerprint: str, dim: int) -> "VectorIndex":
         if fingerprint not in opened:
-            opened[fingerprint] = open_index(index, fingerprint, dim, engine)
+            opened[fingerprint] = open_index(index, fingerprint, dim, engine, shards)
         return opened[fingerprint]
 
     total, loaded, damaged = BulkResult(), 0, 0

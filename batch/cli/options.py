@@ -28,6 +28,10 @@ Engine = Annotated[
     Literal["lucene", "faiss"],
     typer.Option(envvar="IMAGESEARCH_INDEX_ENGINE", help="k-NN engine of an OpenSearch index that is made."),
 ]
+Shards = Annotated[
+    int,
+    typer.Option(envvar="IMAGESEARCH_INDEX_SHARDS", min=1, help="Primary shards of an OpenSearch index that is made."),
+]
 ShardSize = Annotated[int, typer.Option(min=1, help="Images a shard: how much a crash can cost.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images that the model encodes at once.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads that fetch and decode; one a core.")]

@@ -35,7 +35,8 @@ processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failu
 def open_index(fingerprint: str, dim: int) -> VectorIndex:
     """The index of a model; a warm function keeps its connections."""
     settings = get_settings()
-    return index.open_index(settings.index_url, fingerprint, dim, settings.index_engine)
+    engine, shards = settings.index_engine, settings.index_shards
+    return index.open_index(settings.index_url, fingerprint, dim, engine, shards)
 
 
 @logger.inject_lambda_context

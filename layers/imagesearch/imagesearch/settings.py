@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     )
     model: Path = Field(Path("/opt/model"), description="Folder of the model artifact")
     index_engine: str = Field("lucene", pattern="^(lucene|faiss)$", description="k-NN engine of a new OpenSearch index")
+    index_shards: int = Field(1, ge=1, le=1_000, description="Primary shards of a new OpenSearch index")
 
     signed_url_seconds: int = Field(900, ge=1, le=43_200, description="How long a signed URL of an image works")
     file_base_url: str | None = Field(

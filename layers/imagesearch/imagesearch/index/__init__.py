@@ -14,7 +14,7 @@ from imagesearch.errors import InvalidInput
 from imagesearch.index.base import VectorIndex
 
 
-def open_index(url: str, fingerprint: str, dim: int, engine: str = "lucene") -> VectorIndex:
+def open_index(url: str, fingerprint: str, dim: int, engine: str = "lucene", shards: int = 1) -> VectorIndex:
     """The index at `url` for the vectors, of dimension `dim`, of the model with `fingerprint`; it isn't created yet.
 
     Args:
@@ -23,6 +23,7 @@ def open_index(url: str, fingerprint: str, dim: int, engine: str = "lucene") -> 
         fingerprint: Names the vector space, and so the index.
         dim: Dimension of the vectors.
         engine: k-NN engine with which a new OpenSearch index is created, `lucene` or `faiss`.
+        shards: Primary shards of a new OpenSearch index; it keeps their number for good.
 
     Raises:
         InvalidInput: the URL is of no known kind.
@@ -32,7 +33,7 @@ def open_index(url: str, fingerprint: str, dim: int, engine: str = "lucene") -> 
     if url.startswith(("https://", "http://")):
         from imagesearch.index.opensearch import OpenSearchIndex
 
-        return OpenSearchIndex(url, fingerprint, dim, engine)
+        return OpenSearchIndex(url, fingerprint, dim, engine, shards)
     if url.startswith("duckdb://"):
         from imagesearch.index.embedded import EmbeddedIndex
 

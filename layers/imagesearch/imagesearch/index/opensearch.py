@@ -62,7 +62,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def index_body(dim: int, engine: str) -> dict[str, Any]:
+def index_body(dim: int, engine: str, shards: int) -> dict[str, Any]:
     """Settings and mapping of an index for vectors of `dim`; whatever the plugin has a default for is written out."""
     vector = {
         "type": "knn_vector",
@@ -87,7 +87,7 @@ def index_body(dim: int, engine: str) -> dict[str, Any]:
     settings = {
         "knn": True,
         "knn.derived_source.enabled": False,
-        "number_of_shards": 1,
+        "number_of_shards": shards,
         "auto_expand_replicas": "0-1",
         "max_result_window": MAX_RESULTS,
     }
@@ -98,12 +98,13 @@ def index_body(dim: int, engine: str) -> dict[str, Any]:
 class OpenSearchIndex:
     """A VectorIndex on the OpenSearch at `url`. Threads may share it. See Server for how it authenticates."""
 
-    def __init__(self, url: str, fingerprint: str, dim: int, engine: str = "lucene") -> None:
+    def __init__(self, url: str, fingerprint: str, dim: int, engine: str = "lucene", shards: int = 1) -> None:
         if engine not in METHODS:
             raise InvalidInput(f"the k-NN engine must be one of {', '.join(METHODS)}, not {engine!r}", "engine")
         self.name = index_name(fingerprint)
         self.dim = dim
         self.engine = engine
+        self.shards = shards
         self._server = Server(url)
         self._client = self._server.client
 
@@ -116,7 +117,7 @@ class OpenSearchIndex:
         with self._server.errors():
             if not self._client.indices.exists(index=self.name):
                 try:
-                    self._client.indices.create(index=self.name, body=index_body(self.dim, self.engine))
+                    self._client.indices.create(index=self.name, body=index_body(self.dim, self.engine, self.shards))
                     return
                 except RequestError as error:
                     if error.error != "resource_already_exists_exception":  # by another process, in the meantime
