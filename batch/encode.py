@@ -5,20 +5,21 @@ appear whole or not at all, and a shard that is done twice gives the same part.
 """
 
 import logging
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from batch.ledger import LedgerRow, Status, finished_shards, write_ledger
 from batch.plan import Plan, WorkItem, read_work
+from batch.throughput import Throughput
 from imagesearch.clip.model import Encoder, Float32, ModelInfo
 from imagesearch.clip.preprocess import preprocess
 from imagesearch.errors import ImageSearchError, InvalidImage, ModelError
@@ -28,6 +29,9 @@ from imagesearch.parts import Part, part_key, write_part
 from imagesearch.records import ImageMetadata
 from imagesearch.storage import Storage
 
+if TYPE_CHECKING:
+    from batch.torch_encoder import Precision
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -35,26 +39,7 @@ logger = logging.getLogger(__name__)
 
 ReadImage = Callable[[str], bytes]
 
-
-@dataclass(slots=True)
-class Throughput:
-    """How quick encoding was: `busy` has the seconds of each stage, those of the worker threads added up."""
-
-    images: int = 0
-    seconds: float = 0.0
-    workers: int = 1
-    busy: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @property
-    def images_per_second(self) -> float:
-        """Images, good and bad, a second of wall-clock time; 0 when there were none."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-    @property
-    def slowest_stage(self) -> str:
-        """The stage that took most time: `fetch` or `decode` (these two share the workers), `encode` or `write`."""
-        shared = {stage: seconds / self.workers for stage, seconds in self.busy.items() if stage in ("fetch", "decode")}
-        return max({**self.busy, **shared}.items(), key=lambda item: item[1], default=("none", 0.0))[0]
+DEFAULT_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +55,11 @@ class _Prepared:
     decode_seconds: float = 0.0
 
 
-def open_encoder(folder: Path) -> Encoder:
+def open_encoder(folder: Path, precision: "Precision | None" = None, compile: bool = False) -> Encoder:
     """The encoder for the model artifact in `folder`: torch where it is installed and has a GPU, else ONNX Runtime.
 
     Torch takes the weights that the artifact was made of: a checkpoint beside the artifact, or a tag of open_clip.
+    `precision` and `compile` are as for TorchEncoder, and matter on a GPU only.
 
     Raises:
         ModelError: it is no model artifact.
@@ -87,7 +73,9 @@ def open_encoder(folder: Path) -> Encoder:
 
     beside = folder / info.pretrained
     try:
-        encoder: Encoder = TorchEncoder(info.name, str(beside) if beside.exists() else info.pretrained)
+        encoder: Encoder = TorchEncoder(
+            info.name, str(beside) if beside.exists() else info.pretrained, None, precision, compile
+        )
     except ModelError as error:
         logger.warning("the GPU is not used, as torch can't load the weights of %s: %s", folder, error)
         return OnnxEncoder(folder)
@@ -110,6 +98,12 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def batch_size_for(encoder: Encoder) -> int:
+    """Images to encode at once: tried out on a GPU, and not many on a CPU, which gains little by more."""
+    best: Callable[[], int] | None = getattr(encoder, "best_batch_size", None)
+    return best() if best else DEFAULT_BATCH
+
+
 def encode_run(
     output: Storage,
     plan: Plan,
@@ -117,13 +111,13 @@ def encode_run(
     read: ReadImage,
     *,
     workers: int,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     shards: Iterable[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Throughput:
     """Encode the shards of a run, all of them unless `shards` says which, that aren't done yet.
 
-    `progress` hears how many more images are done.
+    `progress` hears how many more images are done. `batch_size` is found by trying if it isn't given.
 
     Raises:
         ModelError: `encoder` is another model than the run's.
@@ -132,19 +126,18 @@ def encode_run(
     if encoder.info.fingerprint != plan.fingerprint:
         raise ModelError(f"run {plan.run} is for the model {plan.fingerprint}, not {encoder.info.fingerprint}")
     done = finished_shards(output, plan.run)
-    throughput = Throughput(workers=workers)
-    start = perf_counter()
+    batch_size = batch_size or batch_size_for(encoder)
+    total = Throughput()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        run = _Run(output, plan, encoder, read, pool, workers, batch_size, progress, throughput)
+        run = _Run(output, plan, encoder, read, pool, workers, batch_size, progress)
         try:
             for shard in range(plan.shards) if shards is None else shards:
                 if shard not in done:
-                    run.encode_shard(shard)
+                    total.add(run.encode_shard(shard))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    throughput.seconds = perf_counter() - start
-    return throughput
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +150,10 @@ class _Run:
     workers: int
     batch_size: int
     progress: Callable[[int], None] | None
-    throughput: Throughput
 
-    def encode_shard(self, shard: int) -> None:
-        plan, info, busy = self.plan, self.encoder.info, self.throughput.busy
+    def encode_shard(self, shard: int) -> Throughput:
+        plan, info = self.plan, self.encoder.info
+        started, took = perf_counter(), Throughput(workers=self.workers)
         actions: list[Action] = []
         ledger: list[LedgerRow] = []
 
@@ -175,7 +168,7 @@ class _Run:
                 note(item, Status.DELETED)
             elif item.op == "skip":
                 note(item, Status.SKIPPED, "duplicate_id", "another image of the source has this id")
-        for prepared, vector in self._encode([item for item in work if item.op == "upsert"]):
+        for prepared, vector in self._encode([item for item in work if item.op == "upsert"], took):
             if vector is None or prepared.metadata is None:
                 note(prepared.item, Status.FAILED, prepared.reason, prepared.detail)
             elif not np.isfinite(vector).all():
@@ -184,13 +177,15 @@ class _Run:
                 actions.append(Upsert(prepared.item.id, plan.version, vector, prepared.metadata))
                 note(prepared.item, Status.INDEXED)
 
-        started = perf_counter()
+        encoded = perf_counter()
         part = write_part(Part(plan.fingerprint, info.embed_dim, plan.run, actions))
         self.output.write(part_key(plan.fingerprint, plan.run, shard), part)
-        write_ledger(self.output, plan.run, shard, plan.fingerprint, ledger)
-        busy["write"] += perf_counter() - started
+        took.busy["write"] += perf_counter() - encoded
+        took.seconds = perf_counter() - started
+        write_ledger(self.output, plan.run, shard, plan.fingerprint, ledger, took)
+        return took
 
-    def _encode(self, items: list[WorkItem]) -> Iterator[tuple["_Prepared", Float32 | None]]:
+    def _encode(self, items: list[WorkItem], took: Throughput) -> Iterator[tuple["_Prepared", Float32 | None]]:
         """Each item with its embedding, (embed_dim,) float32, or None where it can't be read or decoded."""
         prepare = partial(_prepare, read=self.read, info=self.encoder.info)
         prepared = _in_order(self.pool, prepare, items, ahead=2 * self.workers + self.batch_size)
@@ -198,13 +193,12 @@ class _Run:
             pixels = [one.pixels for one in batch if one.pixels is not None]
             started = perf_counter()
             vectors = iter(self.encoder.encode_pixels(np.stack(pixels)) if pixels else ())
-            busy = self.throughput.busy
-            busy["encode"] += perf_counter() - started
-            busy["fetch"] += sum(one.fetch_seconds for one in batch)
-            busy["decode"] += sum(one.decode_seconds for one in batch)
+            took.busy["encode"] += perf_counter() - started
+            took.busy["fetch"] += sum(one.fetch_seconds for one in batch)
+            took.busy["decode"] += sum(one.decode_seconds for one in batch)
             for one in batch:
                 yield one, None if one.pixels is None else next(vectors)
-            self.throughput.images += len(batch)
+            took.images += len(batch)
             if self.progress:
                 self.progress(len(batch))
 

@@ -18,7 +18,7 @@ def ingest(
     encoder: Encoder,
     *,
     shard_size: int = 1_000,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int | None = None,
     retry_failed: bool = False,
     allow_empty: bool = False,
@@ -56,7 +56,7 @@ def encode_shards(
     output: Storage,
     encoder: Encoder,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int | None = None,
     shards: Sequence[int] | None = None,
 ) -> int:
@@ -77,7 +77,7 @@ def encode_shards(
             shards=shards,
             progress=advance,
         )
-    totals, _ = report.read_totals(output, plan.run, shards=shards)
+    totals, _, _ = report.read_totals(output, plan.run, shards=shards)
     report.show_totals(totals, plan.unchanged)
     report.show_throughput(throughput)
     return totals.statuses[Status.FAILED]

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import duckdb
 
-from imagesearch.parquet import quoted, write_table
+from batch.throughput import Throughput
+from imagesearch.errors import StorageError
+from imagesearch.parquet import ctrl_c, quoted, write_table
 from imagesearch.storage import Storage
 
 LEDGER_SCHEMA = {
@@ -74,9 +76,11 @@ def ledger_key(run: str, shard: int) -> str:
     return f"runs/{run}/ledger/{shard:05d}.parquet"
 
 
-def write_ledger(output: Storage, run: str, shard: int, fingerprint: str, rows: Iterable[LedgerRow]) -> None:
-    """Write the ledger of a shard, which marks it as done."""
-    about = {"fingerprint": fingerprint, "run": run}
+def write_ledger(
+    output: Storage, run: str, shard: int, fingerprint: str, rows: Iterable[LedgerRow], took: Throughput
+) -> None:
+    """Write the ledger of a shard, which marks it as done; the file's metadata says how long that `took`."""
+    about = {"fingerprint": fingerprint, "run": run, **took.to_metadata()}
     output.write(ledger_key(run, shard), write_table(LEDGER_SCHEMA, map(astuple, rows), about))
 
 
@@ -88,8 +92,14 @@ def finished_shards(output: Storage, run: str) -> set[int]:
 
 def load_ledgers(
     con: duckdb.DuckDBPyConnection, output: Storage, runs: Sequence[str], shards: Collection[int] | None = None
-) -> None:
-    """Make the table `ledger` in `con`, with the ledgers of `runs`: of all shards that are done, or of these."""
+) -> Throughput:
+    """Make the table `ledger` in `con`, with the ledgers of `runs`: of all shards that are done, or of these.
+
+    Returns what those shards took, added up.
+
+    Raises:
+        StorageError: a ledger is damaged, or has other columns than LEDGER_SCHEMA.
+    """
     columns = ", ".join(f"{name} {kind}" for name, kind in LEDGER_SCHEMA.items())
     con.execute(f"CREATE OR REPLACE TABLE ledger ({columns})")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(16) as pool:
@@ -104,8 +114,38 @@ def load_ledgers(
             for shard in (finished_shards(output, run) if shards is None else shards)
         ]
         list(pool.map(download, keys))
-        if keys:
-            con.execute(f"INSERT INTO ledger BY NAME FROM read_parquet('{quoted(Path(folder))}/*.parquet')")
+        return _read_ledgers(con, Path(folder)) if keys else Throughput()
+
+
+def _read_ledgers(con: duckdb.DuckDBPyConnection, folder: Path) -> Throughput:
+    files, took = f"'{quoted(folder)}/*.parquet'", Throughput()
+    try:
+        with ctrl_c():
+            columns = con.execute(
+                f"""
+                SELECT parse_filename(file_name), list(name ORDER BY name)
+                FROM parquet_schema({files}) WHERE num_children IS NULL GROUP BY file_name
+                """  # noqa: S608 - our path
+            )
+            for name, found in columns.fetchall():
+                if found != sorted(LEDGER_SCHEMA):
+                    raise StorageError(
+                        f"the ledger {name} has the columns {', '.join(found)}, "
+                        f"and should have {', '.join(LEDGER_SCHEMA)}: "
+                        "it was written by another version; give an output of its own to this one"
+                    )
+            con.execute(f"INSERT INTO ledger BY NAME FROM read_parquet({files})")
+            pairs = con.execute(
+                f"""
+                SELECT map_from_entries(list((decode(key), decode(value))))
+                FROM parquet_kv_metadata({files}) GROUP BY file_name
+                """  # noqa: S608 - our path
+            )
+            for (metadata,) in pairs.fetchall():
+                took.add(Throughput.of_metadata(metadata))
+    except duckdb.Error as error:
+        raise StorageError(f"a ledger can't be read: {str(error).replace(str(folder), '')}") from error
+    return took
 
 
 def current_state(con: duckdb.DuckDBPyConnection) -> None:

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from batch.encode import Throughput
 from batch.ledger import LedgerRow, Status, Totals, load_ledgers, rows_of, totals
 from batch.plan import Plan
+from batch.throughput import Throughput
 from imagesearch.index.base import Hit
 from imagesearch.parquet import connect
 from imagesearch.storage import Storage
@@ -58,11 +58,11 @@ def show_plan(plan: Plan) -> None:
 
 def read_totals(
     output: Storage, run: str, failures: int = 0, shards: Collection[int] | None = None
-) -> tuple[Totals, list[LedgerRow]]:
-    """What became of the images of `run`, or of these shards of it, and at most so many of those that failed."""
+) -> tuple[Totals, list[LedgerRow], Throughput]:
+    """What became of the images of `run`, or of these shards of it; some of those that failed; and how long it took."""
     with connect() as con:
-        load_ledgers(con, output, [run], shards)
-        return totals(con, run), rows_of(con, run, Status.FAILED, failures)
+        took = load_ledgers(con, output, [run], shards)
+        return totals(con, run), rows_of(con, run, Status.FAILED, failures), took
 
 
 def show_totals(found: Totals, unchanged: int = 0) -> None:
@@ -77,6 +77,19 @@ def show_totals(found: Totals, unchanged: int = 0) -> None:
         if statuses[status] or status is not Status.DELETED:
             table.add_row(status, f"{statuses[status]:,}", ", ".join(reasons))
     console.print(table)
+
+
+def log_line(output: Storage, plan: Plan, shard: int) -> dict[str, object]:
+    """What became of one shard, for logs: the template makes metrics of it."""
+    found, _, took = read_totals(output, plan.run, shards=[shard])
+    return {
+        "message": "shard encoded",
+        "run": plan.run,
+        "shard": shard,
+        **{status.value: found.statuses[status] for status in Status},
+        "images_per_second": round(took.images_per_second, 1),
+        "slowest_stage": took.slowest_stage,
+    }
 
 
 def show_throughput(throughput: Throughput) -> None:

@@ -1,5 +1,8 @@
 """What the commands have in common: options, exit codes, and the words for trouble."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +36,15 @@ Shards = Annotated[
     typer.Option(envvar="IMAGESEARCH_INDEX_SHARDS", min=1, help="Primary shards of an OpenSearch index that is made."),
 ]
 ShardSize = Annotated[int, typer.Option(min=1, help="Images a shard: how much a crash can cost.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images that the model encodes at once.")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Images that the model encodes at once; by default what is quickest here.")
+]
+Precision = Annotated[
+    Literal["fp32", "fp16", "bf16"] | None, typer.Option(help="That of a GPU's products; fp16 by default.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Have torch compile the model for the GPU: a minute, well spent on long runs.")
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Threads that fetch and decode; one a core.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try images again that failed before.")]
 AllowEmpty = Annotated[
@@ -71,3 +82,26 @@ def need_torch() -> None:
 def complain(message: str) -> None:
     """Say on stderr, in red, what went wrong."""
     typer.secho(message, fg=typer.colors.RED, err=True)
+
+
+@contextmanager
+def until_stopped(rest: str) -> Iterator[None]:
+    """Have SIGTERM stop what runs inside as Ctrl-C does: nothing is written by halves, and `rest` says how to go on.
+
+    Batch sends it before it takes an instance back; and the first process of a container ignores it otherwise.
+    """
+    received = signal.SIGINT
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal received
+        received = signal.SIGTERM
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. {rest}", err=True)
+        raise typer.Exit(128 + received) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,6 @@
 """Runs of the encoder: encode, plan, work, report."""
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,13 +9,16 @@ from batch.cli.options import (
     SOME_FAILED,
     AllowEmpty,
     BatchSize,
+    Compile,
     Model,
     Output,
+    Precision,
     RetryFailed,
     ShardSize,
     Workers,
     model_folder,
     need_torch,
+    until_stopped,
 )
 from imagesearch.errors import InvalidInput
 
@@ -38,7 +42,9 @@ def encode(
         str, typer.Option(help="The weights of --model-name: a tag of open_clip, a file or a folder.")
     ] = "openai",
     shard_size: ShardSize = 1_000,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
+    precision: Precision = None,
+    compile: Compile = False,
     workers: Workers = None,
     retry_failed: RetryFailed = False,
     allow_empty: AllowEmpty = False,
@@ -57,9 +63,12 @@ def encode(
     from batch.sources import open_source
     from imagesearch.storage import open_storage
 
-    encoder = _torch_encoder(model_name, pretrained) if model_name else open_encoder(model_folder(model))
+    if model_name:
+        encoder = _torch_encoder(model_name, pretrained, precision, compile)
+    else:
+        encoder = open_encoder(model_folder(model), precision, compile)
     origin, storage = open_source(source), open_storage(output)
-    try:
+    with until_stopped("The same command goes on from here."):
         failed = ingest(
             origin,
             storage,
@@ -70,9 +79,6 @@ def encode(
             retry_failed=retry_failed,
             allow_empty=allow_empty,
         )
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on from here.", err=True)
-        raise typer.Exit(130) from None
     if failed:
         typer.echo(f"{failed:,} images failed: imagesearch report --output {output} names them.", err=True)
         raise typer.Exit(SOME_FAILED)
@@ -89,16 +95,18 @@ def plan_run(
     submit: Annotated[bool, typer.Option("--submit", help="Submit the work to AWS Batch.")] = False,
     queue: Annotated[str, typer.Option(envvar="IMAGESEARCH_ENCODE_QUEUE", help="Batch's job queue.")] = "",
     definition: Annotated[str, typer.Option(envvar="IMAGESEARCH_ENCODE_JOB", help="Batch's job definition.")] = "",
+    report_definition: Annotated[
+        str, typer.Option(envvar="IMAGESEARCH_REPORT_JOB", help="That of a job which reports when all is encoded.")
+    ] = "",
 ) -> None:
     """Plan what has changed in SOURCE as work shards, for `imagesearch work` to encode; encode does both.
 
     With --submit the shards become the children of an array job of AWS Batch, and so do those of runs that were
-    interrupted. If nothing has changed, nothing is started.
+    interrupted, unless a job is still at them. If nothing has changed, nothing is started.
 
     Example: imagesearch plan s3://photos --output s3://vectors --model models/tiny --submit
     """
-    from batch import report
-    from batch.jobs import submit as submit_job
+    from batch import jobs, report
     from batch.plan import make_plan, unfinished
     from batch.sources import open_source
     from imagesearch.clip.model import ModelInfo
@@ -124,8 +132,10 @@ def plan_run(
         plans = [plan] if plan.shards else []
     for plan in plans:
         typer.echo(f"Run {plan.run} has {plan.shards:,} shards.")
-        if submit:
-            typer.echo(f"Job {submit_job(plan, output, queue, definition)} encodes it.")
+        if submit and jobs.is_under_way(plan, queue):
+            typer.echo("A job is at it already; nothing is started.")
+        elif submit:
+            typer.echo(f"Job {jobs.submit(plan, output, queue, definition, report_definition)} encodes it.")
 
 
 @app.command(no_args_is_help=True)
@@ -136,15 +146,19 @@ def work(
     shard: Annotated[
         int | None, typer.Option(min=0, help="Which shard; by default that of this child of an array job, or 0.")
     ] = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
+    precision: Precision = None,
+    compile: Compile = False,
     workers: Workers = None,
 ) -> None:
     """Encode one shard of a RUN: what a child of the array job does. A shard that is done isn't done again.
 
+    The last line on stdout is JSON: the shard, its images, failures and rate, and the stage that was the slowest.
     Images that fail have their rows in the ledger; they don't make the job fail, which Batch would try again.
 
     Example: imagesearch work 20250101T120000000Z --output s3://vectors --model models/tiny --shard 3
     """
+    from batch import report
     from batch.encode import open_encoder
     from batch.ingest import encode_shards
     from batch.jobs import shard_of_child
@@ -156,9 +170,10 @@ def work(
     number = shard_of_child() if shard is None else shard
     if number >= plan.shards:
         raise typer.BadParameter(f"run {run} has the shards 0 to {plan.shards - 1}, not {number}")
-    encode_shards(
-        plan, storage, open_encoder(model_folder(model)), batch_size=batch_size, workers=workers, shards=[number]
-    )
+    encoder = open_encoder(model_folder(model), precision, compile)
+    with until_stopped(f"Shard {number} is to be done again."):
+        encode_shards(plan, storage, encoder, batch_size=batch_size, workers=workers, shards=[number])
+    typer.echo(json.dumps(report.log_line(storage, plan, number)))
 
 
 @app.command()
@@ -184,17 +199,18 @@ def report(
         plan = plans[-1]
     else:
         raise InvalidInput(f"there are no runs in {storage.uri}: imagesearch encode makes one")
-    totals, failed = report.read_totals(storage, plan.run, failures)
+    totals, failed, took = report.read_totals(storage, plan.run, failures)
     report.console.print(f"Run {plan.run} of {plan.source}, model {plan.fingerprint}")
     report.show_totals(totals, plan.unchanged)
+    report.show_throughput(took)
     if failed:
         report.show_failures(failed)
     if (left := plan.upserts + plan.deletes + plan.duplicates - sum(totals.statuses.values())) > 0:
         report.console.print(f"{left:,} images are still to be done: the same encode command goes on with them.")
 
 
-def _torch_encoder(name: str, pretrained: str) -> "Encoder":
+def _torch_encoder(name: str, pretrained: str, precision: Precision, compile: bool) -> "Encoder":
     need_torch()
     from batch.torch_encoder import TorchEncoder
 
-    return TorchEncoder(name, pretrained)
+    return TorchEncoder(name, pretrained, None, precision, compile)

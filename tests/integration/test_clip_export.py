@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from batch import export
+from batch.encode import batch_size_for
 from batch.export import export_model
 from batch.torch_encoder import TorchEncoder
 from imagesearch.clip.model import Float32, ModelInfo
@@ -130,3 +132,40 @@ def test_an_export_replaces_the_old_one_and_nothing_else(
     assert OnnxEncoder(artifact).info == info
     assert OnnxEncoder(artifact).encode_text(TEXTS).shape == (len(TEXTS), 24)
     assert (artifact / "README.md").read_text() == "mine"
+
+
+def test_a_batch_that_the_gpu_has_no_memory_for_is_encoded_in_smaller_ones(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = TorchEncoder("tiny-clip", str(tiny_model / "checkpoint"), "cpu")
+    size = encoder.info.image_size
+    pixels = np.random.default_rng(0).standard_normal((11, 3, size, size), dtype=np.float32)
+    expected, seen = encoder.encode_pixels(pixels), []
+
+    def short_of_memory(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, torch.nn.Conv2d):
+            seen.append(len(inputs[0]))
+            if len(inputs[0]) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with register_module_forward_pre_hook(short_of_memory):
+        assert np.abs(encoder.encode_pixels(pixels) - expected).max() < 1e-6
+        encoder.encode_pixels(pixels)
+    assert seen == [11, 5, 2, 2, 2, 2, 2, 1, *[2, 2, 2, 2, 2, 1]]
+    assert "too little memory for 11 images at once: 5 from now on" in caplog.text
+
+
+def test_a_gpu_without_memory_for_one_image_is_an_error(tiny_model: Path) -> None:
+    encoder = TorchEncoder("tiny-clip", str(tiny_model / "checkpoint"), "cpu")
+
+    def no_memory(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    size = encoder.info.image_size
+    with register_module_forward_pre_hook(no_memory), pytest.raises(ModelError, match="too little memory for a single"):
+        encoder.encode_pixels(np.zeros((2, 3, size, size), np.float32))
+
+
+def test_without_a_gpu_the_batch_size_is_not_tried_out(tiny_model: Path) -> None:
+    encoder = TorchEncoder("tiny-clip", str(tiny_model / "checkpoint"), "cpu")
+    assert batch_size_for(encoder) == batch_size_for(OnnxEncoder(tiny_model)) == 32

@@ -104,7 +104,7 @@ def test_bad_photos_among_good_ones_cost_only_themselves(world: World) -> None:
     world.put("odd/mislabelled.jpg", good)
     assert world.ingest() == 4
     assert set(world.found("anything")) == {*SAMPLES.values(), "odd/animated.gif", "odd/mislabelled.jpg"}
-    totals, failed = read_totals(world.output, read_plans(world.output)[0].run, failures=10)
+    totals, failed, _ = read_totals(world.output, read_plans(world.output)[0].run, failures=10)
     assert totals.statuses == {Status.INDEXED: 5, Status.FAILED: 4}
     reasons = {row.id.removeprefix("bad/"): row.reason for row in failed}
     assert reasons.keys() == {"empty.jpg", "corrupt.webp", "text.png", "wide.png"}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def submitted() -> list[str]:
     return [job["jobName"] for job in jobs if ":" not in job["jobId"]]
 
 
+def wait_for_jobs() -> None:
+    """Wait until no job is under way. (There are no containers for them here, so they fail.)"""
+    batch = boto3.client("batch")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        jobs = batch.list_jobs(jobQueue="encode", filters=[{"name": "JOB_NAME", "values": ["*"]}])["jobSummaryList"]
+        if all(job["status"] in ("SUCCEEDED", "FAILED") for job in jobs):
+            return
+        time.sleep(0.1)
+    pytest.fail("a job doesn't end")
+
+
 def test_a_plan_submits_an_array_job_whose_children_encode_a_shard_each(
     tmp_path: Path, definition: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,12 +102,39 @@ def test_nothing_is_started_when_nothing_has_changed(tmp_path: Path, definition:
 
 def test_a_run_that_was_interrupted_is_submitted_again_before_a_new_one(tmp_path: Path, definition: str) -> None:
     source, output = photos(tmp_path / "photos", 3), str(tmp_path / "out")
+    job = ("--submit", "--queue", definition, "--definition", definition)
+    assert run("plan", str(source), "--output", output, *job) == 0
+    (plan,) = read_plans(FolderStorage(Path(output)))
+    wait_for_jobs()
+    assert run("plan", str(source), "--output", output, *job) == 0
+    assert submitted() == [f"encode-{plan.run}"] * 2
+    assert read_plans(FolderStorage(Path(output))) == [plan]
+
+
+def test_a_run_that_a_job_is_still_at_is_not_submitted_twice(
+    tmp_path: Path, definition: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = photos(tmp_path / "photos", 3), str(tmp_path / "out")
     job = ("--shard-size", "1", "--submit", "--queue", definition, "--definition", definition)
     assert run("plan", str(source), "--output", output, *job) == 0
     (plan,) = read_plans(FolderStorage(Path(output)))
     assert run("plan", str(source), "--output", output, *job) == 0
-    assert submitted() == [f"encode-{plan.run}"] * 2
-    assert read_plans(FolderStorage(Path(output))) == [plan]
+    assert submitted() == [f"encode-{plan.run}"]
+    assert "A job is at it already" in capsys.readouterr().out
+
+
+def test_a_report_follows_when_all_children_are_done(tmp_path: Path, definition: str) -> None:
+    source, output = photos(tmp_path / "photos", 3), str(tmp_path / "out")
+    job = ("--submit", "--queue", definition, "--definition", definition, "--report-definition", "plan")
+    assert run("plan", str(source), "--output", output, "--shard-size", "2", *job) == 0
+    (plan,) = read_plans(FolderStorage(Path(output)))
+    assert sorted(submitted()) == [f"encode-{plan.run}", f"report-{plan.run}"]
+    batch = boto3.client("batch")
+    jobs = batch.list_jobs(jobQueue="encode", filters=[{"name": "JOB_NAME", "values": ["*"]}])["jobSummaryList"]
+    ids = {job["jobName"]: job["jobId"] for job in jobs if ":" not in job["jobId"]}
+    (report,) = batch.describe_jobs(jobs=[ids[f"report-{plan.run}"]])["jobs"]
+    assert report["dependsOn"] == [{"jobId": ids[f"encode-{plan.run}"]}]
+    assert report["container"]["command"] == ["report", plan.run, "--output", output]
 
 
 def test_a_shard_that_the_run_does_not_have_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

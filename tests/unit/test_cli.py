@@ -115,6 +115,8 @@ def test_images_that_fail_are_counted_explained_and_named(imagesearch: Command) 
 
     report = imagesearch("report", "-o", imagesearch.output)
     assert report.code == 0
+    assert " a second." in report.out
+    assert "The slowest stage is" in report.out
     assert "empty.jpg" in report.out
     assert "[red]no :dog: é 🐶\\x1b[31m.png" in report.out
     run = next(FolderStorage(imagesearch.output).list("runs/")).key.split("/")[1]

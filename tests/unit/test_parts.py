@@ -226,6 +226,18 @@ def test_a_file_that_is_no_part_is_refused(schema: Any, rows: Any, about: dict[s
     assert "x.parquet" in str(raised.value)
 
 
+class Interrupting:
+    """Ctrl-C comes while DuckDB asks for this value."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_a_ctrl_c_while_rows_are_written_is_no_bad_row() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_table({"id": "VARCHAR"}, [(Interrupting(),)], {})
+
+
 def test_keys() -> None:
     assert part_key("3f2a", "20250101T000000000Z", 42) == "vectors/3f2a/20250101T000000000Z/00042.parquet"
     assert parse_part_key("vectors/3f2a/r/00042.parquet") == PartKey("", "3f2a", "r", 42)

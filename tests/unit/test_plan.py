@@ -12,10 +12,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batch.ledger import LedgerRow, Status, load_ledgers, rows_of, totals, write_ledger
+from batch.ledger import LedgerRow, Status, ledger_key, load_ledgers, rows_of, totals, write_ledger
 from batch.plan import Plan, make_plan, read_plan, read_plans, read_work, unfinished, work_key
 from batch.sources import SourceImage
+from batch.throughput import Throughput
 from imagesearch.errors import NotFound, SourceError, StorageError
+from imagesearch.parquet import write_table
 from imagesearch.records import ImageMetadata
 from imagesearch.storage import FolderStorage, Storage
 
@@ -60,7 +62,7 @@ def finish(output: Storage, plan: Plan, failing: tuple[str, ...] = (), shards: r
             rows.append(
                 LedgerRow(item.id, metadata.uri, metadata.etag, status, reason, None, plan.version, plan.run, shard)
             )
-        write_ledger(output, plan.run, shard, plan.fingerprint, rows)
+        write_ledger(output, plan.run, shard, plan.fingerprint, rows, Throughput())
 
 
 def test_a_first_run_takes_every_image_in_shards(output: Storage) -> None:
@@ -262,3 +264,19 @@ class Syncing(RuleBasedStateMachine):
 
 TestSyncing = Syncing.TestCase
 TestSyncing.settings = settings(max_examples=6, stateful_step_count=8, deadline=None)
+
+
+def test_a_ledger_of_another_schema_is_refused_by_name(output: Storage) -> None:
+    plan = make_plan(Photos({"a": "1"}), output, MODEL, now=START)
+    output.write(ledger_key(plan.run, 0), write_table({"id": "VARCHAR", "state": "VARCHAR"}, [("a", "ok")], {}))
+    with pytest.raises(
+        StorageError, match=r"ledger .*00000.parquet has the columns id, state, and should have id, uri"
+    ):
+        make_plan(Photos({"a": "2"}), output, MODEL, now=START)
+
+
+def test_a_damaged_ledger_is_refused(output: Storage) -> None:
+    plan = make_plan(Photos({"a": "1"}), output, MODEL, now=START)
+    output.write(ledger_key(plan.run, 0), b"PAR1, but no more")
+    with pytest.raises(StorageError, match="a ledger can't be read"):
+        make_plan(Photos({"a": "2"}), output, MODEL, now=START)

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -14,7 +15,12 @@ import typer.main
 import yaml
 
 from batch.cli import app as cli
+from batch.ledger import write_ledger
+from batch.plan import Plan
+from batch.report import log_line
+from batch.throughput import Throughput
 from imagesearch.settings import Settings
+from imagesearch.storage import FolderStorage
 
 ROOT = Path(__file__).parents[2]
 Json = Any
@@ -174,6 +180,7 @@ ON_ANYTHING = {
     "xray:PutTraceSegments": "X-Ray has no resources",
     "xray:PutTelemetryRecords": "X-Ray has no resources",
     "ecr:GetAuthorizationToken": "has no resource",
+    "batch:ListJobs": "has no resource",
     "ecs:DiscoverPollEndpoint": "has no resource",
     "ec2:CreateNetworkInterface": "Lambda asks for it on anything, for functions in a VPC",
     "ec2:DescribeNetworkInterfaces": "has no resource",
@@ -276,7 +283,7 @@ def test_jobs_and_the_ingest_function_are_given_the_variables_that_they_read() -
     given = set(RESOURCES["IngestFunction"]["Properties"]["Environment"]["Variables"])
     assert given == set(re.findall(r"IMAGESEARCH_\w+", source["start.py"]))
     plan = {one["Name"] for one in RESOURCES["PlanJob"]["Properties"]["ContainerProperties"]["Environment"]}
-    assert plan - {"AWS_DEFAULT_REGION"} == set(re.findall(r"IMAGESEARCH_ENCODE_\w+", source["runs.py"]))
+    assert plan - {"AWS_DEFAULT_REGION"} == set(re.findall(r"IMAGESEARCH_\w+", source["runs.py"]))
 
 
 def test_what_functions_run_exists() -> None:
@@ -419,6 +426,24 @@ def test_the_dashboard_is_json_and_shows_every_alarm_that_there_always_is() -> N
     assert all(widget["x"] + widget["width"] <= 24 for widget in widgets)
     always = {name for name, alarm in of_type("AWS::CloudWatch::Alarm").items() if "Condition" not in alarm}
     assert set(re.findall(r"\$\{(\w+Alarm)\.Arn\}", body)) == always
+
+
+def test_metrics_are_made_of_what_encode_jobs_log() -> None:
+    filters = of_type("AWS::Logs::MetricFilter").values()
+    (plan,) = {one["Properties"]["FilterPattern"] for one in filters}
+    line = log_line_of_a_shard()
+    assert plan == f'{{ $.message = "{line["message"]}" }}'
+    values = [one["Properties"]["MetricTransformations"][0]["MetricValue"].removeprefix("$.") for one in filters]
+    assert len(values) == 3
+    assert all(isinstance(line[value], int | float) for value in values)
+
+
+def log_line_of_a_shard() -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        output = FolderStorage(Path(folder))
+        plan = Plan.model_construct(run="r")
+        write_ledger(output, "r", 0, "f", [], Throughput(images=10, seconds=4))
+        return log_line(output, plan, 0)
 
 
 # --- Parameters, conditions, rules ---

@@ -55,11 +55,11 @@ def _open(path: Path | None) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def ctrl_c() -> Iterator[None]:
-    """Give a Ctrl-C that comes during a query its own exception again; DuckDB makes a RuntimeError of it."""
+    """Give a Ctrl-C that comes during a query its own exception again; DuckDB makes another one of it."""
     try:
         yield
-    except RuntimeError as error:
-        if str(error) == "Query interrupted":
+    except (RuntimeError, duckdb.Error) as error:
+        if "Query interrupted" in str(error) or "KeyboardInterrupt" in str(error):
             raise KeyboardInterrupt from error
         raise
 
@@ -97,8 +97,9 @@ def write_table(schema: Schema, rows: Iterable[Sequence[Any]], metadata: Mapping
     with _cursor() as con, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.parquet")
         try:
-            register(con, "rows", schema, rows)
-            copy_to(con, "rows", path, metadata)
+            with ctrl_c():
+                register(con, "rows", schema, rows)
+                copy_to(con, "rows", path, metadata)
         except duckdb.Error as error:
             raise PartError(f"a row can't be written: {error}") from error
         return path.read_bytes()
@@ -122,14 +123,15 @@ def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, 
         path.write_bytes(data)
         table = f"read_parquet('{quoted(path)}')"
         try:
-            described = con.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()  # noqa: S608 - our path
-            columns = {name: kind for name, kind, *_ in described}
-            if columns != dict(schema):
-                raise PartError(f"{what} {_difference(columns, schema)}")
-            pairs = con.execute(
-                f"SELECT decode(key), decode(value) FROM parquet_kv_metadata('{quoted(path)}')"  # noqa: S608
-            ).fetchall()
-            return fetch(con, schema, table), dict(pairs)
+            with ctrl_c():
+                described = con.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()  # noqa: S608 - our path
+                columns = {name: kind for name, kind, *_ in described}
+                if columns != dict(schema):
+                    raise PartError(f"{what} {_difference(columns, schema)}")
+                pairs = con.execute(
+                    f"SELECT decode(key), decode(value) FROM parquet_kv_metadata('{quoted(path)}')"  # noqa: S608
+                ).fetchall()
+                return fetch(con, schema, table), dict(pairs)
         except (duckdb.Error, UnicodeDecodeError, OverflowError) as error:  # overflow: a date after 9999
             raise PartError(f"{what} is no readable Parquet file: {_one_line(error, path)}") from error
 
