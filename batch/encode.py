@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from batch.ledger import LedgerRow, Status, finished_shards, write_ledger
+from batch.models import write_model
 from batch.plan import Plan, WorkItem, read_work
 from batch.throughput import Throughput
 from imagesearch.clip.model import Encoder, Float32, ModelInfo
@@ -127,6 +128,7 @@ def encode_run(
         raise ModelError(f"run {plan.run} is for the model {plan.fingerprint}, not {encoder.info.fingerprint}")
     done = finished_shards(output, plan.run)
     batch_size = batch_size or batch_size_for(encoder)
+    write_model(output, encoder.info)
     total = Throughput()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         run = _Run(output, plan, encoder, read, pool, workers, batch_size, progress)

@@ -156,6 +156,17 @@ def current_state(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def expected_state(con: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `expected` from `ledger`: of each id, the latest row that decides what the index has of it.
+
+    A photo that failed after it had changed stays in the index as it was, so its earlier row counts.
+    """
+    con.execute(
+        "CREATE OR REPLACE TABLE expected AS SELECT * FROM ledger WHERE status IN ('indexed', 'deleted') "
+        "QUALIFY row_number() OVER (PARTITION BY id ORDER BY version DESC) = 1"
+    )
+
+
 def totals(con: duckdb.DuckDBPyConnection, run: str) -> Totals:
     """What became of the images of `run`, from the table `ledger`."""
     found = con.execute("SELECT status, reason, count(*) FROM ledger WHERE run = ? GROUP BY ALL ORDER BY ALL", [run])

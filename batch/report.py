@@ -10,9 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from batch.ledger import LedgerRow, Status, Totals, load_ledgers, rows_of, totals
+from batch.models import OutputModel
 from batch.plan import Plan
+from batch.reconcile import Difference
 from batch.throughput import Throughput
-from imagesearch.index.base import Hit
+from imagesearch.index.base import BulkResult, Hit
 from imagesearch.parquet import connect
 from imagesearch.storage import Storage
 
@@ -113,6 +115,40 @@ def show_hits(hits: Sequence[Hit]) -> None:
     table = _table("score", "id", "title", "uri")
     for hit in hits:
         table.add_row(f"{hit.score:.3f}", *map(_printable, (hit.id, hit.metadata.title, hit.metadata.uri)))
+    console.print(table)
+
+
+def show_refused(result: BulkResult, limit: int = 20) -> None:
+    """Name images that the index refused, if there are any."""
+    for rejection in result.rejected[:limit]:
+        messages.print(f"{_printable(rejection.id)}: {_printable(rejection.reason)}", style="red")
+
+
+def show_difference(index: str, difference: Difference, limit: int) -> None:
+    """What an index lacks and has too much, with at most `limit` ids of each."""
+    missing, surplus = difference.missing_ids, [delete.id for delete in difference.surplus]
+    if not difference:
+        console.print(f"{index} has what was encoded, and nothing else.")
+        return
+    console.print(f"{index} lacks {len(missing):,} images, and has {len(surplus):,} too many.")
+    table = _table("id", "the index")
+    for ids, what in ((missing, "lacks it"), (surplus, "should not have it")):
+        for id in ids[:limit]:
+            table.add_row(_printable(id), what)
+        if len(ids) > limit:
+            table.add_row("…", f"and {len(ids) - limit:,} more")
+    console.print(table)
+
+
+def show_models(models: Sequence[tuple[OutputModel, int]]) -> None:
+    """Models, each with the number of images in its index."""
+    table = _table("fingerprint", "model", "weights", "last run", "encoded", "in the index", "coverage")
+    for model, indexed in models:
+        coverage = f"{min(1.0, indexed / model.encoded):.1%}" if model.encoded else ""
+        info, last = model.info, model.plans[-1].run
+        table.add_row(
+            info.fingerprint, info.name, info.pretrained, last, f"{model.encoded:,}", f"{indexed:,}", coverage
+        )
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""The index: load, search."""
+"""The index: load, search, reconcile."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch.cli.options import SOME_FAILED, Engine, Index, Model, Shards, complain, model_folder
+from batch.cli.options import SOME_FAILED, Engine, Index, Model, Output, Shards, complain, model_folder
 from imagesearch.errors import InvalidInput, PartError
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def load(
         f"{loaded:,} parts loaded: {total.upserted:,} images written, {total.deleted:,} removed, "
         f"{total.stale:,} already newer, {len(total.rejected):,} refused"
     )
-    for rejection in total.rejected[:20]:
-        complain(f"{rejection.id}: {rejection.reason}")
+    report.show_refused(total)
     if damaged or total.rejected:
         raise typer.Exit(1 if damaged else SOME_FAILED)
 
@@ -100,6 +99,48 @@ def search(
         report.show_hits(hits)
     else:
         report.messages.print(f"Nothing found: {opened.name} has {opened.count():,} images.")
+
+
+@app.command(no_args_is_help=True)
+def reconcile(
+    output: Output,
+    index: Index,
+    fingerprint: Annotated[str | None, typer.Option(help="Only this model, as `imagesearch models` shows it.")] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Load what is missing, remove what is too much.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="How many images to name.")] = 20,
+) -> None:
+    """Compare the index with the ledger, and list what is missing or too much; with --fix, mend it.
+
+    What the loader hasn't come to yet counts as missing: wait until no parts are waiting.
+
+    Exit code: 0 they agree (now), 1 an error, 2 bad usage, 3 they don't.
+
+    Example: imagesearch reconcile --output s3://vectors --index https://… --fix
+    """
+    from batch import report
+    from batch.models import read_models
+    from batch.reconcile import compare, repair
+    from imagesearch.errors import NotFound
+    from imagesearch.index import open_index
+    from imagesearch.storage import open_storage
+
+    storage = open_storage(output)
+    models = [found for found in read_models(storage) if fingerprint in (None, found.info.fingerprint)]
+    if not models:
+        raise NotFound(f"nothing in {storage.uri} is encoded" + (f" with a model {fingerprint}" if fingerprint else ""))
+    agree = True
+    for model in models:
+        opened = open_index(index, model.info.fingerprint, model.info.embed_dim)
+        difference = compare(storage, opened, model.info.fingerprint)
+        report.show_difference(opened.name, difference, limit)
+        if fix and difference:
+            result = repair(storage, opened, model.info.fingerprint, difference)
+            report.show_refused(result)
+            difference = compare(storage, opened, model.info.fingerprint)
+            report.console.print("They agree now." if not difference else "They still don't agree.")
+        agree = agree and not difference
+    if not agree:
+        raise typer.Exit(SOME_FAILED)
 
 
 def _is_file(query: str) -> bool:

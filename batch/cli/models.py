@@ -1,11 +1,15 @@
-"""Models: export-model."""
+"""Models: export-model, models, reindex, prune."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from batch.cli.options import need_torch
+from batch.cli.options import SOME_FAILED, Index, Model, Output, Workers, model_folder, need_torch, until_stopped
+
+if TYPE_CHECKING:
+    from batch.models import OutputModel
+    from imagesearch.index.base import VectorIndex
 
 app = typer.Typer()
 
@@ -26,3 +30,93 @@ def export_model(
 
     info = export_model(model_name, pretrained, folder, precision)
     typer.echo(f"{info.name} ({info.pretrained}) is in {folder}; its fingerprint is {info.fingerprint}")
+
+
+@app.command(no_args_is_help=True)
+def models(output: Output, index: Index) -> None:
+    """Show the models that photos are encoded with, and how much of each the index has.
+
+    Example: imagesearch models --output s3://vectors --index https://…
+    """
+    from batch import report
+    from batch.models import read_models
+    from imagesearch.storage import open_storage
+
+    found = read_models(open_storage(output))
+    if not found:
+        report.messages.print(f"Nothing is encoded in {output} yet.")
+        return
+    report.show_models([(model, _index_of(index, model).count()) for model in found])
+
+
+@app.command(no_args_is_help=True)
+def reindex(
+    output: Output,
+    model: Model = None,
+    workers: Workers = None,
+) -> None:
+    """Encode all photos once more, with another MODEL, beside those of the models before.
+
+    The index of the new model fills up while searches go on with the old one: each asks that of its own model only.
+    On AWS, deploy with the new model and start an ingest instead: docs/operations.md, "Change the model".
+
+    Exit code: 0 all good, 1 stopped by an error, 2 bad usage, 3 done, but some images failed.
+
+    Example: imagesearch reindex --output ./encoded --model ./new-model
+    """
+    from batch.encode import open_encoder
+    from batch.ingest import ingest
+    from batch.models import read_models
+    from batch.sources import open_source
+    from imagesearch.errors import InvalidInput
+    from imagesearch.storage import open_storage
+
+    storage, encoder = open_storage(output), open_encoder(model_folder(model))
+    sources = dict.fromkeys(source for found in read_models(storage) for source in found.sources)
+    if not sources:
+        raise InvalidInput(f"there are no runs in {storage.uri}: imagesearch encode makes one")
+    failed = 0
+    with until_stopped("The same command goes on from here."):
+        for source in sources:
+            typer.echo(f"{source}, with the model {encoder.info.fingerprint}:", err=True)
+            failed += ingest(open_source(source), storage, encoder, workers=workers)
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command(no_args_is_help=True)
+def prune(
+    fingerprint: Annotated[str, typer.Argument(help="The model, as `imagesearch models` shows it.")],
+    output: Output,
+    index: Index,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Remove what was encoded with a model, from the index and from the output: vectors, runs and all.
+
+    Example: imagesearch prune 3f2a81c09d4e --output s3://vectors --index https://…
+    """
+    from batch.models import read_models, remove_model
+    from imagesearch.errors import NotFound
+    from imagesearch.storage import open_storage
+
+    storage = open_storage(output)
+    found = {model.info.fingerprint: model for model in read_models(storage)}
+    if fingerprint not in found:
+        raise NotFound(f"there is no model {fingerprint} in {storage.uri}; its models: {', '.join(found) or 'none'}")
+    opened = _index_of(index, found[fingerprint])
+    if not yes:
+        only = " It is the only model there is: nothing will be left to search." if len(found) == 1 else ""
+        typer.confirm(
+            f"Remove {opened.count():,} photos of {opened.name} from the index, and what was encoded of "
+            f"{found[fingerprint].encoded:,} from {storage.uri}?{only} It can't be undone",
+            abort=True,
+        )
+    opened.drop()
+    remove_model(storage, found[fingerprint])
+    typer.echo(f"The model {fingerprint} is gone.")
+
+
+def _index_of(url: str, model: "OutputModel") -> "VectorIndex":
+    from imagesearch.index import open_index
+
+    return open_index(url, model.info.fingerprint, model.info.embed_dim)

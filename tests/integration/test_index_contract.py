@@ -352,6 +352,13 @@ def test_get_answers_with_the_documents_that_are_there(index: VectorIndex) -> No
     assert index.get([]) == {}
 
 
+def test_versions_are_of_all_images_that_are_there(open_new: Opener) -> None:
+    index = open_new()
+    assert list(index.versions()) == []
+    fill(index, *(photo(f"i{n}", n + 1) for n in range(6_000)), Delete("i7", 99))
+    assert dict(index.versions()) == {f"i{n}": n + 1 for n in range(6_000) if n != 7}
+
+
 unicode = st.characters(exclude_categories=["Cs"])
 
 

@@ -1,6 +1,6 @@
 """The vector index that search and loader rely on: one protocol, and one contract suite for every implementation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -126,6 +126,10 @@ class VectorIndex(Protocol):
 
     def count(self, filter: Filter | None = None) -> int:
         """How many documents match, or there are; 0 for a missing index."""
+        ...
+
+    def versions(self) -> Iterator[tuple[str, int]]:
+        """Id and version of every image, in no order, as of the last refresh; none for a missing index."""
         ...
 
     def refresh(self) -> None:

@@ -145,6 +145,10 @@ class EmbeddedIndex:
         rows = self._rows(f"SELECT count(*) FROM {self._table} WHERE {where}", values)
         return int(rows[0][0]) if rows else 0
 
+    def versions(self) -> Iterator[tuple[str, int]]:
+        """See VectorIndex."""
+        return iter(self._rows(f"SELECT id, version FROM {self._table} WHERE vector IS NOT NULL", []))
+
     def refresh(self) -> None:
         """See VectorIndex. Nothing to do: what is committed is visible."""
 

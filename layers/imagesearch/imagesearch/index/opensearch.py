@@ -16,12 +16,13 @@ What the mapping rests on:
 import json
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from opensearchpy.exceptions import RequestError
+from opensearchpy.helpers import scan
 
 from imagesearch.errors import IndexOverloaded, InvalidFilter, InvalidInput, VectorIndexError
 from imagesearch.index.base import (
@@ -46,6 +47,8 @@ BULK_ATTEMPTS = 6
 """How often an action that was answered 429 is sent; with the waits between, that is patience for some 8 seconds."""
 GET_IDS = 500
 """Ids that one request asks for; a vector of 512 dimensions is 6 kB of JSON."""
+SCAN_IDS = 5_000
+"""Ids that one answer has when all are asked for."""
 
 CANDIDATES = (100, 1_000, MAX_RESULTS)
 """How many neighbours the graph is asked for: the first that covers offset + k. Fewer than 100 cost recall; and pages
@@ -196,6 +199,13 @@ class OpenSearchIndex:
                 index=self.name, body={"query": _matching(filter)}, params={"ignore_unavailable": "true"}
             )
         return int(answer["count"])
+
+    def versions(self) -> Iterator[tuple[str, int]]:
+        """See VectorIndex."""
+        body = {"query": _matching(None), "version": True, "_source": False}
+        with self._server.errors():
+            for hit in scan(self._client, body, index=self.name, size=SCAN_IDS, ignore_unavailable="true"):
+                yield hit["_id"], hit["_version"]
 
     def refresh(self) -> None:
         """See VectorIndex."""
