@@ -85,8 +85,10 @@ def explain(error: Exception) -> tuple[HTTPStatus, api.ErrorDetail]:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("unexpected error", exc_info=error)
         detail.message += f" as request {app.lambda_context.aws_request_id}"
-    else:
-        logger.info("refused", status=status, code=detail.code, reason=str(error))
+    else:  # without the index nobody can search: whoever runs this should hear of it
+        our_side = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+        log = logger.warning if our_side else logger.info
+        log("refused", status=status, code=detail.code, reason=str(error))
     return status, detail
 
 
