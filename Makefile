@@ -7,7 +7,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
 RUN := $(UV) run --no-sync
 PYTHON ?= python3
 
-.PHONY: help demo test unit integration e2e containers check lint-template format photos clean setup setup-test browser
+.PHONY: help demo test unit integration e2e containers check lint-template openapi format photos clean setup setup-test browser
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ lint-template: setup-test  ## Check template.yaml: cfn-lint, SAM, checkov
 	env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY -u AWS_SESSION_TOKEN -u AWS_PROFILE SAM_CLI_TELEMETRY=0 \
 	  $(UV) tool run --quiet --from aws-sam-cli==1.170.0 sam validate --lint --region us-east-1
 	$(UV) tool run --quiet checkov==3.3.30 --skip-download --framework cloudformation --file template.yaml --compact --quiet
+
+openapi: setup-test  ## Write docs/openapi.json anew, after a change of the API
+	$(RUN) python -c 'from functions.query.app import openapi_document; print(openapi_document("/"), end="")' > docs/openapi.json
 
 format: setup-test  ## Format the code and mend what the linter can
 	$(RUN) ruff check --fix

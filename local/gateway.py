@@ -5,8 +5,9 @@ to its own name, so that a page elsewhere on the web can't reach a person's phot
 """
 
 import base64
-import json
+import errno
 import mimetypes
+import socket
 import threading
 import uuid
 from pathlib import Path
@@ -18,7 +19,8 @@ from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from imagesearch.errors import InvalidImage
+from imagesearch.api import ErrorAnswer, ErrorDetail
+from imagesearch.errors import InvalidImage, InvalidInput
 from imagesearch.images import jpeg_thumbnail, open_image
 from local.context import Handler, LambdaContext
 
@@ -27,6 +29,8 @@ MAX_BODY_BYTES = 10_000_000
 PREVIEW_SIZE = 640
 """Longer side, in pixels, of the preview of an image that is large or that browsers don't show."""
 PREVIEW_ABOVE_BYTES = 400_000
+KEYLESS = {("GET", "/"), ("GET", "/openapi.json")}
+"""Requests that need no API key, as in template.yaml. Preflights don't either."""
 BROWSER_TYPES = {"image/jpeg", "image/png", "image/webp", "image/gif", "image/avif", "image/bmp"}
 
 
@@ -40,18 +44,35 @@ class _QuietHandler(WSGIRequestHandler):
 class Gateway:
     """Serves `handler` at `url` until closed; `files` is the folder below which `/files/…` may serve images.
 
-    `stage` puts everything below `/<stage>`, as API Gateway does unless it has a domain of its own.
+    `stage` puts everything below `/<stage>`, as API Gateway does unless it has a domain of its own. With `api_key`,
+    requests need it in their header x-api-key, as those to the deployed API do; files don't.
+
+    Raises:
+        InvalidInput: the port is taken, or this user may not use it.
     """
 
-    def __init__(self, handler: Handler, port: int = 0, files: Path | None = None, stage: str = "") -> None:
+    def __init__(
+        self, handler: Handler, port: int = 0, files: Path | None = None, stage: str = "", api_key: str | None = None
+    ) -> None:
         self._handler = handler
         self._files = files.resolve() if files else None
         self._prefix = f"/{stage}" if stage else ""
+        self._api_key = api_key
         self._one_at_a_time = threading.Lock()  # as Lambda calls an instance; Powertools relies on it
-        self._server = make_server("127.0.0.1", port, self._application, threaded=True, request_handler=_QuietHandler)
+        with _listen(port) as listener:
+            port = listener.getsockname()[1]
+            # werkzeug takes a copy of the socket. To a port that is taken, its own answer is to end the process.
+            self._server = make_server(
+                "127.0.0.1",
+                port,
+                self._application,
+                threaded=True,
+                request_handler=_QuietHandler,
+                fd=listener.fileno(),
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, name="gateway", daemon=True)
-        self._hosts = {f"{name}:{self._server.server_port}" for name in ("127.0.0.1", "localhost")}
-        self.url = f"http://127.0.0.1:{self._server.server_port}{self._prefix}"
+        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        self.url = f"http://127.0.0.1:{port}{self._prefix}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -78,11 +99,17 @@ class Gateway:
         if path.startswith("/files/"):
             return self._file(unquote(path.removeprefix("/files")))
         if (request.content_length or 0) > MAX_BODY_BYTES:
-            return _error(413, "request_too_large", f"the request is larger than {MAX_BODY_BYTES:,} bytes")
+            return _error(413, "too_large", "the request is too large: a picture may have some 4 MB")
+        if self._api_key and not self._may_pass(request, path):
+            return _error(403, "no_key", "send a valid API key in the header x-api-key")
         event = _event(request, path, self._prefix)
         with self._one_at_a_time:
             answer = self._handler(event, LambdaContext("query"))
         return _response(answer)
+
+    def _may_pass(self, request: Request, path: str) -> bool:
+        keyless = request.method == "OPTIONS" or (request.method, path) in KEYLESS
+        return keyless or request.headers.get("x-api-key") == self._api_key
 
     def _file(self, name: str) -> Response:
         path = Path(name).resolve()
@@ -102,8 +129,21 @@ _FILE_HEADERS = {"cache-control": "private, max-age=3600", "x-content-type-optio
 
 
 def _error(status: int, code: str, message: str) -> Response:
-    body = json.dumps({"error": {"code": code, "message": message}})
+    body = ErrorAnswer(error=ErrorDetail(code=code, message=message, field=None)).model_dump_json(exclude_none=True)
     return Response(body, status=status, mimetype="application/json")
+
+
+def _listen(port: int) -> socket.socket:
+    """A socket that listens on `port` of loopback.
+
+    Raises:
+        InvalidInput: the port is taken, or this user may not use it.
+    """
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        why = "is taken" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+        raise InvalidInput(f"port {port} {why}; give another one with --port", "port") from error
 
 
 def _event(request: Request, path: str, prefix: str) -> dict[str, Any]:

@@ -42,15 +42,22 @@ class Stack:
 
 
 @contextmanager
-def stack(state: Path, model: Path, files: Path, kind: IndexKind = "embedded", port: int = 0) -> Iterator[Stack]:
+def stack(
+    state: Path,
+    model: Path,
+    files: Path,
+    kind: IndexKind = "embedded",
+    port: int = 0,
+    api_key: str | None = None,
+) -> Iterator[Stack]:
     """Bring everything up on loopback, and down again.
 
     `state` keeps the bucket and the index from run to run, `model` is the artifact's folder, `files` the folder whose
-    images are served, and `port` the one to answer searches on (0: a free one).
+    images are served, `port` the one to answer searches on (0: a free one), and `api_key` what searches need, if any.
 
     Raises:
         IndexUnavailable: the index can't be opened, or OpenSearch can't be started.
-        OSError: the port is taken.
+        InvalidInput: the port is taken, or this user may not use it.
     """
     info = ModelInfo.load(model)
     state.mkdir(parents=True, exist_ok=True)
@@ -60,7 +67,7 @@ def stack(state: Path, model: Path, files: Path, kind: IndexKind = "embedded", p
         from functions.loader import app as loader
         from functions.query import app as query
 
-        gateway = Gateway(_without_metrics(query), port, files)
+        gateway = Gateway(_without_metrics(query), port, files, api_key=api_key)
         if kind == "opensearch":
             server = LocalOpenSearch(state)
             running.callback(server.stop)

@@ -14,8 +14,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConf
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi import params
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, Server
-from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, License, Server, Tag
 from aws_lambda_powertools.logging.correlation_paths import API_GATEWAY_REST
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -23,6 +22,7 @@ from pydantic_core import to_json
 
 from imagesearch import api
 from imagesearch.errors import InvalidInput
+from imagesearch.openapi import finish, responses
 from imagesearch.page import build_page
 from imagesearch.service import Service
 from imagesearch.settings import get_settings
@@ -85,8 +85,10 @@ def explain(error: Exception) -> tuple[HTTPStatus, api.ErrorDetail]:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("unexpected error", exc_info=error)
         detail.message += f" as request {app.lambda_context.aws_request_id}"
-    else:
-        logger.info("refused", status=status, code=detail.code, reason=str(error))
+    else:  # without the index nobody can search: whoever runs this should hear of it
+        our_side = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+        log = logger.warning if our_side else logger.info
+        log("refused", status=status, code=detail.code, reason=str(error))
     return status, detail
 
 
@@ -113,34 +115,38 @@ def _error(status: HTTPStatus, detail: api.ErrorDetail, headers: dict[str, str])
     return Response(status, "application/json", body, headers)
 
 
-def _responses(description: str, *errors: int) -> dict[int, OpenAPIResponse]:
-    """For the OpenAPI document: what 200 means, and the errors besides those that any search may meet."""
-    responses: dict[int, OpenAPIResponse] = {200: {"description": description}}
-    for status in (*errors, 429, 500, 503):
-        responses[status] = {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/json": {"model": api.ErrorAnswer}},
-        }
-    return responses
-
-
 K = Annotated[api.K, params.Query()]
 Offset = Annotated[api.Offset, params.Query()]
 FilterJson = Annotated[str | None, params.Query(description="A filter in JSON, such as POST /search takes")]
-Id = Annotated[str, params.Path(description="Id of an indexed image; its slashes may be percent-encoded or not")]
+Id = Annotated[
+    str,
+    params.Path(
+        description="Id of an indexed image; its slashes may be percent-encoded or not", examples=[api.EXAMPLE_ID]
+    ),
+]
 
 
 @app.post(
     "/search",
     summary="Search by words, by an image, or by an indexed image",
-    responses=_responses("Images found, best first", 400, 404, 413, 415, 422),
+    description="The full search. An image is sent in the request, or fetched from its public URL.",
+    operation_id="search",
+    tags=["Search"],
+    responses=responses("Images found, best first", 400, 404, 413, 415, 422),
 )
 def search(request: api.SearchRequest) -> api.SearchResponse:
     """The full search."""
     return find(request)
 
 
-@app.get("/search", summary="Search by words", responses=_responses("Images found, best first", 400, 413))
+@app.get(
+    "/search",
+    summary="Search by words",
+    description="The search for links and for curl.",
+    operation_id="searchByWords",
+    tags=["Search"],
+    responses=responses("Images found, best first", 400, 413),
+)
 def search_by_words(
     q: Annotated[api.Words, params.Query()], k: K = 20, offset: Offset = 0, filter: FilterJson = None
 ) -> api.SearchResponse:
@@ -153,7 +159,10 @@ def search_by_words(
 @app.get(
     "/images/<id>/similar",
     summary="Search by an indexed image",
-    responses=_responses("Images found, best first, the image itself not among them", 400, 404),
+    description="More like this.",
+    operation_id="similarImages",
+    tags=["Search"],
+    responses=responses("Images found, best first, the image itself not among them", 400, 404, 413),
 )
 def similar(id: Id, k: K = 20, offset: Offset = 0) -> api.SearchResponse:
     """More like this."""
@@ -161,7 +170,14 @@ def similar(id: Id, k: K = 20, offset: Offset = 0) -> api.SearchResponse:
     return find(api.parse(api.SearchRequest, {"id": unquote(id), "k": k, "offset": offset}))
 
 
-@app.get("/images/<id>", summary="An indexed image", responses=_responses("What is known of it", 404))
+@app.get(
+    "/images/<id>",
+    summary="An indexed image",
+    description="What is known of one image, and a URL at which a browser finds it.",
+    operation_id="image",
+    tags=["Images"],
+    responses=responses("What is known of it", 404),
+)
 def image(id: Id) -> api.ImageDocument:
     """One image."""
     return service().image(unquote(id))
@@ -176,7 +192,10 @@ def _no_parameters_but(*known: str) -> None:
 @app.get(
     "/health",
     summary="Whether searches can be answered",
-    responses={200: {"description": "They can"}, 503: {"description": "The index doesn't answer"}},
+    description="For people and for monitors: the model, the index, and how many images are in it.",
+    operation_id="health",
+    tags=["Health"],
+    responses={**responses("They can"), 503: {"description": "They can't: the index doesn't answer"}},
 )
 def health() -> tuple[api.Health, int]:
     """For people and for monitors."""
@@ -195,27 +214,27 @@ def page() -> Response[str]:
 def openapi() -> Response[str]:
     """The OpenAPI document, made from the routes and the models."""
     stage = app.current_event.request_context.path.removesuffix(app.current_event.path)
-    return Response(HTTPStatus.OK, "application/json", _openapi(stage or "/"))
+    return Response(HTTPStatus.OK, "application/json", openapi_document(stage or "/"))
 
 
 @cache
-def _openapi(server: str) -> str:
+def openapi_document(server: str) -> str:
+    """The OpenAPI document of the API at `server`, in JSON."""
     document = app.get_openapi_schema(
         title="clip-image-search",
         version="1.0.0",
         description="Searches your own photos by words, by an image, or by one of them. Scores are cosines.",
         servers=[Server(url=server)],
+        license_info=License(name="MIT"),
+        tags=[
+            Tag(name="Search", description="Find images"),
+            Tag(name="Images", description="Look one up"),
+            Tag(name="Health", description="See whether all is well"),
+        ],
         security_schemes={"apiKey": APIKey(name="x-api-key", in_=APIKeyIn.header)},
         security=[{"apiKey": []}],
     )
-    # Powertools describes its own answers to invalid requests too, which `explain` does away with.
-    data = document.model_dump(mode="json", by_alias=True, exclude_none=True)
-    for name in ("HTTPValidationError", "ValidationError", "ResponseValidationError"):
-        del data["components"]["schemas"][name]
-    for operation in (operation for path in data["paths"].values() for operation in path.values()):
-        if "HTTPValidationError" in str(operation["responses"]["422"]):
-            del operation["responses"]["422"]
-    return json.dumps(data)
+    return json.dumps(finish(document.model_dump(mode="json", by_alias=True, exclude_none=True)), indent=2) + "\n"
 
 
 def answer_directly(event: object) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -455,19 +454,34 @@ def test_a_picture_that_does_not_load_leaves_its_title(page: Page, site: str, ex
     expect(page.locator("#grid .missing")).to_have_text("dog face")
 
 
-def guarded(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """The query function behind a gateway that wants an API key for everything but the page."""
-    headers = {name.lower(): value for name, value in event["headers"].items()}
-    if event["path"] != "/" and headers.get("x-api-key") != "open-sesame":
-        return {"statusCode": 403, "body": '{"message":"Forbidden"}'}
-    answer: dict[str, Any] = query.lambda_handler(event, context)
-    return answer
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("too_many_requests", "try again in a few seconds"),
+        ("index_overloaded", "try again in a few seconds"),
+        ("quota_exceeded", "used up"),
+        (None, "try again in a few seconds"),
+    ],
+)
+def test_too_many_searches_are_told_and_tried_again(
+    page: Page, site: str, expected_errors: list[str], code: str | None, says: str
+) -> None:
+    expected_errors.append("status of 429")
+    error = {"error": {"code": code, "message": "the requests that this API key is good for today are used up"}}
+    page.route("**/search", lambda route: route.fulfill(status=429, json=error if code else {"message": "Limited"}))
+    page.goto(f"{site}?q=dog")
+    alert = page.get_by_role("alert").filter(has_text=re.compile("Too many searches at the moment|No more searches"))
+    expect(alert).to_contain_text(says)
+    page.unroute("**/search")
+    page.get_by_role("button", name="Try again").click()
+    expect(cards(page)).to_have_count(24)
+    expect(alert).to_be_hidden()
 
 
 @pytest.mark.usefixtures("site")
 def test_api_key_is_asked_for_once_and_kept(page: Page, expected_errors: list[str]) -> None:
     expected_errors.append("status of 403")
-    with Gateway(guarded) as gateway:
+    with Gateway(query.lambda_handler, api_key="open-sesame") as gateway:
         page.goto(gateway.url)
         search(page, "dog")
         dialog = page.get_by_role("dialog", name="API key")
@@ -486,7 +500,7 @@ def test_api_key_is_asked_for_once_and_kept(page: Page, expected_errors: list[st
 @pytest.mark.usefixtures("site")
 def test_without_an_api_key_the_page_says_what_is_missing(page: Page, expected_errors: list[str]) -> None:
     expected_errors.append("status of 403")
-    with Gateway(guarded) as gateway:
+    with Gateway(query.lambda_handler, api_key="open-sesame") as gateway:
         page.goto(f"{gateway.url}?q=dog")
         page.get_by_role("dialog", name="API key").get_by_role("button", name="Cancel").click()
         expect(page.get_by_role("alert").filter(has_text="An API key is needed")).to_be_visible()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import shutil
 import socket
 import threading
@@ -271,6 +272,24 @@ def test_an_opensearch_that_is_down_is_told_soon(set_up: Any) -> None:
     status, body = call("GET", "/health")
     assert (status, body["status"], body["index"]["available"]) == (503, "unavailable", False)
     assert time.monotonic() - start < 10
+
+
+def test_an_opensearch_that_is_down_is_one_line_a_request_in_the_log(
+    set_up: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = closed_port()
+    set_up(index_url=f"http://127.0.0.1:{port}")
+    caplog.set_level(logging.WARNING)
+    for method, path, body in (
+        ("POST", "/search", {"text": "pizza"}),
+        ("GET", "/images/a", None),
+        ("GET", "/health", None),
+    ):
+        caplog.clear()
+        assert call(method, path, body)[0] == 503
+        (record,) = caplog.records
+        assert f"127.0.0.1:{port}" in f"{record.getMessage()} {record.__dict__.get('reason')}"
+        assert record.exc_info is None
 
 
 def test_an_opensearch_that_accepts_but_never_answers_is_told(set_up: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 import urllib3
 from PIL import Image
 
+from imagesearch.errors import InvalidInput
 from local.gateway import MAX_BODY_BYTES, Gateway
 
 http = urllib3.PoolManager(retries=False)
@@ -68,6 +69,30 @@ def test_a_body_beyond_the_limit_of_api_gateway_is_refused() -> None:
     with Gateway(echo) as gateway:
         answer = http.request("POST", gateway.url, body=b" " * (MAX_BODY_BYTES + 1))
     assert answer.status == 413
+
+
+@pytest.mark.parametrize("stage", ["", "prod"])
+def test_with_an_api_key_all_but_the_page_the_document_and_preflights_need_it(stage: str) -> None:
+    with Gateway(echo, stage=stage, api_key="open-sesame") as gateway:
+
+        def status(method: str, path: str, key: str | None = None) -> int:
+            return http.request(method, gateway.url + path, headers={"x-api-key": key} if key else {}).status
+
+        assert status("GET", "/health") == status("POST", "/") == status("GET", "/health", "open-barley") == 403
+        assert status("GET", "/health", "open-sesame") == 201
+        assert status("GET", "/") == status("GET", "/openapi.json") == status("OPTIONS", "/search") == 201
+        refused = http.request("GET", gateway.url + "/health").json()["error"]
+        assert refused == {"code": "no_key", "message": "send a valid API key in the header x-api-key"}
+
+
+def test_a_port_that_is_taken_is_said_and_left_to_its_owner() -> None:
+    with Gateway(echo) as gateway:
+        port = int(gateway.url.rpartition(":")[2])
+        with pytest.raises(InvalidInput, match=f"port {port} is taken; give another one with --port"):
+            Gateway(echo, port)
+        assert http.request("GET", gateway.url).status == 201
+    with Gateway(echo, port) as again:
+        assert http.request("GET", again.url).status == 201
 
 
 def test_files_of_the_folder_are_served_and_no_others(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from openapi_spec_validator import validate
 from PIL import Image
 
 from functions.query import app
@@ -152,6 +151,10 @@ def test_words_in_a_query_string_find_images() -> None:
     assert get("/search", q=" red ", k="1", offset="1").titles == ["yellow"]
     assert get("/search", q="blue", filter='{"tags": "warm"}').titles == ["red", "yellow"]
     assert get("/search/", q="red", k="1").titles == ["red"]
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert post('{"text": "red", "k": 2.0, "offset": 0.0}').titles == ["red", "yellow"]
 
 
 def test_commas_and_pluses_in_words_stay(searcher: Searcher) -> None:
@@ -469,34 +472,6 @@ def test_pages_elsewhere_may_call_the_api() -> None:
     for body in ('{"text": "red"}', "{}"):
         answer = invoke(event("POST", "/search", body=body, headers=origin))
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
-
-
-def test_the_openapi_document_is_valid_and_whole() -> None:
-    document = get("/openapi.json").body
-    validate(document)
-    routes = {(method, path) for path, methods in document["paths"].items() for method in methods}
-    assert routes == {
-        ("post", "/search"),
-        ("get", "/search"),
-        ("get", "/images/{id}"),
-        ("get", "/images/{id}/similar"),
-        ("get", "/health"),
-    }
-    for method, path in routes:
-        operation = document["paths"][path][method]
-        assert operation["summary"]
-        for status, response in operation["responses"].items():
-            schema = response["content"]["application/json"]["schema"]
-            expected = {"/health": "Health"}.get(path) or ("ErrorAnswer" if status != "200" else None)
-            assert expected is None or schema == {"$ref": f"#/components/schemas/{expected}"}
-    assert {*document["paths"]["/search"]["post"]["responses"]} == {
-        "200", "400", "404", "413", "415", "422", "429", "500", "503",
-    }  # fmt: skip
-    assert {*document["paths"]["/images/{id}"]["get"]["responses"]} == {"200", "404", "429", "500", "503"}
-    request = document["components"]["schemas"]["SearchRequest"]
-    assert request["examples"]
-    assert request["properties"]["k"]["maximum"] == MAX_K
-    assert document["components"]["securitySchemes"]["apiKey"]["name"] == "x-api-key"
 
 
 def test_the_openapi_document_knows_the_stage_it_is_served_from() -> None:

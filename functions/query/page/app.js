@@ -51,15 +51,15 @@ async function api(path, { body, signal, ask = true } = {}) {
   signal?.throwIfAborted();
   if (response.ok && answer) return answer;
   const { code, message } = answer?.error ?? {};
-  if (response.status === 413) throw new Trouble("too_large", message ?? "The search takes no more than 6 MB.");
-  if (code) throw new Trouble(code, message);
-  // From here on it is the gateway that speaks, not the search behind it.
-  if ([401, 403].includes(response.status)) {
+  if ([401, 403].includes(response.status)) { // only the gateway in front of the search answers so
     if (ask && (await askForKey(key))) return api(path, { body, signal });
     throw new Trouble("no_key", "This search answers only with a valid API key.");
   }
-  if (response.status === 429) throw new Trouble("index_overloaded", "Please wait a moment.");
-  throw new Trouble("failed", `The search service answered with status ${response.status}.`);
+  if (response.status === 413) throw new Trouble("too_large", message ?? "The search takes no more than 6 MB.");
+  if (response.status === 429 && code !== "quota_exceeded") {
+    throw new Trouble("too_many_requests", "It is busy right now. Please try again in a few seconds.");
+  }
+  throw new Trouble(code ?? "failed", message ?? `The search service answered with status ${response.status}.`);
 }
 
 let asking = null; // one dialog, however many requests were refused
@@ -242,7 +242,8 @@ const COMPLAINTS = {
   offline: ["You are offline", AGAIN],
   no_key: ["An API key is needed", ["Enter the key", load]],
   index_unavailable: ["The index doesn’t answer", AGAIN],
-  index_overloaded: ["Too many searches at the moment", AGAIN],
+  too_many_requests: ["Too many searches at the moment", AGAIN],
+  quota_exceeded: ["No more searches today", AGAIN],
   invalid_image: ["That can’t be read as a picture", CHOOSE],
   too_large: ["That picture is too large", CHOOSE],
   unreachable_url: ["That picture can’t be fetched", CHOOSE],

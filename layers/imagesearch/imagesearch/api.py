@@ -41,6 +41,17 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_K = 100
 """Results of one request: each carries a signed URL, and an answer of a Lambda function may have 6 MB."""
 
+EXAMPLE_ID = "holidays/2024/dog.jpg"
+EXAMPLE_IMAGE: JsonDict = {
+    "id": EXAMPLE_ID,
+    "url": "https://photos.s3.eu-west-1.amazonaws.com/holidays/2024/dog.jpg?X-Amz-Algorithm=…",
+    "uri": "s3://photos/holidays/2024/dog.jpg",
+    "width": 4000,
+    "height": 3000,
+    "format": "jpeg",
+    "tags": ["dog", "beach"],
+}
+EXAMPLE_HIT: JsonDict = {**EXAMPLE_IMAGE, "score": 0.31}
 EXAMPLE_FILTER: JsonDict = {"tags": {"any_of": ["dog", "cat"]}, "width": {"gte": 1000}}
 
 
@@ -55,19 +66,30 @@ def _decode_base64(value: object) -> object:
         raise PydanticCustomError("base64", "must be the base64 encoding of an image file") from None
 
 
+def _whole(value: object) -> object:
+    """JSON has one kind of number, and JSON Schema calls 20.0 an integer: some clients write it so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Words = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000),
     Field(
         description="What the image shows, in words. CLIP reads the first 75 tokens only",
         examples=["two dogs on a beach"],
+        json_schema_extra={"pattern": r"\S"},  # that it isn't blank: the lengths are those without blanks around
     ),
 ]
 ImageFile = Annotated[
     bytes,
     BeforeValidator(_decode_base64),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
-    Field(description="An image file that results should look like, in base64; a data: URL will do"),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentEncoding": "base64",
+            "description": "An image file that results should look like, in base64; a data: URL will do",
+        }
+    ),
 ]
 ImageUrl = Annotated[
     str,
@@ -80,11 +102,13 @@ ImageUrl = Annotated[
 ImageId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=1_024),
-    Field(description="Id of an indexed image that results should look like", examples=["holidays/2024/dog.jpg"]),
+    Field(description="Id of an indexed image that results should look like", examples=[EXAMPLE_ID]),
 ]
-K = Annotated[int, Field(ge=1, le=MAX_K, description="How many results to give")]
+K = Annotated[int, Field(ge=1, le=MAX_K, description="How many results to give"), BeforeValidator(_whole)]
 Offset = Annotated[
-    int, Field(ge=0, lt=MAX_RESULTS, description=f"How many results to skip; offset + k is at most {MAX_RESULTS:,}")
+    int,
+    Field(ge=0, lt=MAX_RESULTS, description=f"How many results to skip; offset + k is at most {MAX_RESULTS:,}"),
+    BeforeValidator(_whole),
 ]
 FilterObject = Annotated[
     dict[str, Any],
@@ -108,8 +132,12 @@ class SearchRequest(BaseModel):
                 {"text": "two dogs on a beach", "k": 10},
                 {"text": "sunset", "filter": EXAMPLE_FILTER},
                 {"image_url": "https://example.com/dog.jpg"},
-                {"id": "holidays/2024/dog.jpg", "offset": 20},
-            ]
+                {"id": EXAMPLE_ID, "offset": 20},
+            ],
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("text", "image", "image_url", "id")
+            ],
         },
     )
 
@@ -159,12 +187,16 @@ class DirectRequest(BaseModel):
 class ImageDocument(ImageMetadata):
     """An indexed image."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_IMAGE]})
+
     id: str
     url: str | None = Field(description="Where a browser finds the image, for some minutes; null if it has no URL")
 
 
 class SearchHit(ImageDocument):
     """An image found."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_HIT]})
 
     score: float = Field(description="Cosine of query and image, -1 to 1")
 
@@ -184,18 +216,7 @@ class SearchResponse(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "hits": [
-                        {
-                            "id": "holidays/2024/dog.jpg",
-                            "score": 0.31,
-                            "url": "https://photos.s3.eu-west-1.amazonaws.com/holidays/2024/dog.jpg?X-Amz-Algorithm=…",
-                            "uri": "s3://photos/holidays/2024/dog.jpg",
-                            "width": 4000,
-                            "height": 3000,
-                            "format": "jpeg",
-                            "tags": ["dog", "beach"],
-                        }
-                    ],
+                    "hits": [EXAMPLE_HIT],
                     "k": 1,
                     "offset": 0,
                     "took": {"encode_ms": 21.0, "search_ms": 6.5, "sign_ms": 0.5},
@@ -235,6 +256,23 @@ class HealthIndex(BaseModel):
 
 class Health(BaseModel):
     """Whether searches can be answered."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "model": {
+                        "name": "ViT-B-32-quickgelu",
+                        "pretrained": "openai",
+                        "fingerprint": "0123456789ab",
+                        "embed_dim": 512,
+                    },
+                    "index": {"name": "images-0123456789ab", "available": True, "count": 25_000, "message": None},
+                }
+            ]
+        }
+    )
 
     status: Literal["ok", "unavailable"]
     model: HealthModel

@@ -1,5 +1,6 @@
 """The connection to an OpenSearch: where it is, how to authenticate, patience, and errors in this project's terms."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,6 +117,14 @@ class _Patience(Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record of urllib3 says more than that a request of ours is tried again: if it fails, that is raised."""
+    return not (isinstance(record.args, tuple) and record.args and isinstance(record.args[0], _Patience))
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_is_news)
+
+
 class _Connection(RequestsHttpConnection):
     """The client's connection with retries that back off: 429, a gateway's 502-504, and broken connections."""
 
@@ -134,6 +143,9 @@ class _Connection(RequestsHttpConnection):
         )
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, HTTPAdapter(max_retries=patience))
+
+    def log_request_fail(self, *_: Any, **__: Any) -> None:
+        """Log nothing: the failure is raised, and whoever catches it logs it in a line. This would be fifty."""
 
 
 def reason_of(error: Any) -> str:
