@@ -1,7 +1,7 @@
 """What the command line shows: progress, totals, reasons, search results."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
@@ -26,12 +26,12 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show how many of `total` images are done: a bar on a terminal, a line now and then anywhere else."""
+def progress(total: int, doing: str = "encoding", things: str = "images") -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` are done: a bar on a terminal, a line now and then anywhere else."""
     if messages.is_terminal:
-        columns = (TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=messages) as bar:
-            task = bar.add_task("encoding", total=total)
+            task = bar.add_task(doing, total=total)
             yield lambda images: bar.advance(task, images)
         return
     done, said = 0, monotonic()
@@ -41,7 +41,7 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
         done += images
         if monotonic() - said >= SECONDS_BETWEEN_LINES:
             said = monotonic()
-            messages.print(f"{done:,} of {total:,} images")
+            messages.print(f"{done:,} of {total:,} {things}")
 
     yield advance
 
@@ -102,6 +102,15 @@ def show_throughput(throughput: Throughput) -> None:
         console.print(f"The slowest stage is {throughput.slowest_stage}.")
 
 
+def show_reasons(reasons: Iterable[str]) -> None:
+    """How many failed for each reason."""
+    if counts := Counter(reasons):
+        table = _table("reason", "failed")
+        for reason, count in counts.most_common():
+            table.add_row(_printable(reason), f"{count:,}")
+        console.print(table)
+
+
 def show_failures(rows: Sequence[LedgerRow]) -> None:
     """The images that failed, with their reasons."""
     table = _table("id", "reason", "detail")
@@ -112,9 +121,12 @@ def show_failures(rows: Sequence[LedgerRow]) -> None:
 
 def show_hits(hits: Sequence[Hit]) -> None:
     """Search results, best first."""
-    table = _table("score", "id", "title", "uri")
+    credits = ["credit"] if any(hit.metadata.credit for hit in hits) else []
+    table = _table("score", "id", "title", *credits, "uri")
     for hit in hits:
-        table.add_row(f"{hit.score:.3f}", *map(_printable, (hit.id, hit.metadata.title, hit.metadata.uri)))
+        known = hit.metadata
+        credit = [known.credit] if credits else []
+        table.add_row(f"{hit.score:.3f}", *map(_printable, (hit.id, known.title, *credit, known.uri)))
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Where photos come from: a folder, an S3 prefix, or a table (CSV, TSV, Parquet) of paths and URLs.
+"""Where photos come from: a folder, an S3 prefix or inventory, or a table (CSV, TSV, Parquet) of paths and URLs.
 
 A source only lists. What it lists has a URI that `fetch` reads, so a worker needs the work shard and nothing else.
 
@@ -11,7 +11,7 @@ so that a new title counts as a change too.
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISLNK, S_ISREG
@@ -72,18 +72,31 @@ class Source(Protocol):
         ...
 
 
-def open_source(uri: str) -> Source:
+def open_source(
+    uri: str, *, columns: Mapping[str, str] | None = None, prefix: str = "", suffixes: Sequence[str] = ()
+) -> Source:
     """The source at `uri`: a folder, `s3://bucket/prefix`, or a .csv, .tsv or .parquet file, local or on S3.
 
+    `s3://…/manifest.json` is an S3 Inventory. `columns` is for tables alone (see TableSource), `prefix` and `suffixes`
+    are for inventories (see InventorySource).
+
     Raises:
-        SourceError: there is no such folder or file, or it is of another kind.
+        SourceError: there is no such folder or file, or it is of another kind, or of one without these options.
     """
-    from batch.tables import TableSource  # it builds on this module
+    from batch.inventory import MANIFEST, InventorySource  # they build on this module
+    from batch.tables import TableSource
 
     table = Path(uri).suffix.lower() in TABLE_SUFFIXES
+    inventory = uri.startswith("s3://") and Path(uri).name == MANIFEST
+    if columns and not table:
+        raise SourceError(f"{uri} is no table, so there are no columns to name")
+    if (prefix or suffixes) and not inventory:
+        raise SourceError(f"a prefix and suffixes are for an S3 Inventory, s3://…/{MANIFEST}, and {uri} is none")
     if uri.startswith("s3://"):
         split_s3_uri(uri)
-        return TableSource(uri) if table else S3Source(uri)
+        if inventory:
+            return InventorySource(uri, prefix, suffixes)
+        return TableSource(uri, columns) if table else S3Source(uri)
     path = path_of_uri(uri) if uri.startswith("file://") else Path(uri).expanduser()
     if path.is_dir():
         return FolderSource(path)
@@ -91,7 +104,7 @@ def open_source(uri: str) -> Source:
         raise SourceError(f"there is no {path}: give a folder, s3://bucket/prefix, or a .csv, .tsv or .parquet file")
     if not table:
         raise SourceError(f"{path} is neither a folder nor a table: a table's name ends in .csv, .tsv or .parquet")
-    return TableSource(path.absolute().as_uri())
+    return TableSource(path.absolute().as_uri(), columns)
 
 
 class FolderSource:

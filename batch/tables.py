@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +23,7 @@ from imagesearch.storage import file_etag, open_storage
 
 PLACE_COLUMNS = ("path", "url", "uri")
 TEXT_COLUMNS = ("title", "description", "color", "credit")
+KNOWN_COLUMNS = (*PLACE_COLUMNS, "id", *TEXT_COLUMNS, "tags", "created_at", "lat", "lon")
 
 
 class TableSource:
@@ -31,16 +32,23 @@ class TableSource:
     One of the columns `path`, `url` and `uri` is needed: a path relative to the table, an absolute one, or an https://,
     s3:// or file:// URI. `id`, `title`, `description`, `tags` (joined by |, or a list), `color`, `credit`,
     `created_at` (ISO 8601), `lat` and `lon` are known columns; every other one goes into `extra`.
+
+    `columns` says which column is which known one where it has another name: `{"url": "photo_image_url"}`. A column
+    that is named `url` itself then goes into `extra` as `column:url`. Choosing other columns doesn't make it another
+    source, since a row that is read otherwise has another etag.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, columns: Mapping[str, str] | None = None) -> None:
         self.uri = uri
+        self.columns = dict(columns or {})
+        if unknown := sorted(self.columns.keys() - set(KNOWN_COLUMNS)):
+            raise SourceError(f"{', '.join(unknown)} can't be taken from a column, only {', '.join(KNOWN_COLUMNS)}")
 
     def list(self) -> Iterator[SourceImage]:
         """See Source. In the order of the table."""
         with tempfile.TemporaryDirectory() as folder:
             path = path_of_uri(self.uri) if self.uri.startswith("file://") else _download(self.uri, Path(folder))
-            for number, row in enumerate(_rows(path), start=1):
+            for number, row in enumerate(_rows(path, self.columns), start=1):
                 yield self._image(number, row)
 
     def _image(self, number: int, row: dict[str, Any]) -> SourceImage:
@@ -70,21 +78,21 @@ class TableSource:
             return path.absolute().as_uri(), ""  # fetching it says what is wrong
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """The rows of a table as dicts; names of known columns are in lower case, values of CSV and TSV are text."""
     try:
         if path.suffix.lower() == ".parquet":
-            yield from _parquet_rows(path)
+            yield from _parquet_rows(path, columns)
         else:
-            yield from _text_rows(path, "\t" if path.suffix.lower() == ".tsv" else ",")
+            yield from _text_rows(path, columns, "\t" if path.suffix.lower() == ".tsv" else ",")
     except (duckdb.Error, csv.Error, UnicodeDecodeError, OSError) as error:
         raise SourceError(f"can't read the table {path}: {error}") from error
 
 
-def _text_rows(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+def _text_rows(path: Path, columns: Mapping[str, str], delimiter: str) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
-        names = _column_names(next(reader, []), path)
+        names = _column_names(next(reader, []), columns, path)
         for values in reader:
             if values and len(values) != len(names):
                 found = f"{len(values)} values where the header has {len(names)}"
@@ -93,25 +101,39 @@ def _text_rows(path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
                 yield dict(zip(names, values, strict=True))
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     with connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"FROM read_parquet('{quoted(path)}')")
-        names = _column_names([name for name, *_ in con.description or ()], path)
+        names = _column_names([name for name, *_ in con.description or ()], columns, path)
         while rows := con.fetchmany(10_000):
             yield from (dict(zip(names, row, strict=True)) for row in rows)
 
 
-def _column_names(header: Sequence[str], path: Path) -> list[str]:
-    """The header, with the known columns in lower case however they are written."""
-    known = {*PLACE_COLUMNS, *TEXT_COLUMNS, "id", "tags", "created_at", "lat", "lon"}
-    stripped = [name.strip() for name in header]
-    names = [name.lower() if name.lower() in known else name for name in stripped]
+def _column_names(header: Sequence[str], columns: Mapping[str, str], path: Path) -> list[str]:
+    """What each column of the header is: a known one, in lower case however it is written, or one with its own name."""
+    header = [name.strip() for name in header]
+    if missing := [name for name in columns.values() if name not in header]:
+        raise SourceError(f"the table {path} has no column {', '.join(missing)}; its columns are {', '.join(header)}")
+    fields = {column: field for field, column in columns.items()}
+    if len(fields) < len(columns):
+        raise SourceError(f"a column can be one thing only, not {', '.join(f'{f}={c}' for f, c in columns.items())}")
+    taken = {*columns, *(PLACE_COLUMNS if set(PLACE_COLUMNS) & columns.keys() else ())}
+    names = [fields.get(name) or _own_name(name, taken) for name in header]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SourceError(f"the table {path} has more than one column named {', '.join(twice)}")
     if not set(PLACE_COLUMNS) & set(names):
-        raise SourceError(f"the table {path} has no column path, url or uri; its columns are {', '.join(names)}")
+        columns_there = f"its columns are {', '.join(header)}"
+        raise SourceError(
+            f"the table {path} has no column path, url or uri; {columns_there}: say which is it (--column url=…)"
+        )
     return names
+
+
+def _own_name(name: str, taken: Collection[str]) -> str:
+    """The name of a column that wasn't chosen, where `taken` are the known ones that others were chosen for."""
+    known = name.lower() if name.lower() in KNOWN_COLUMNS else name
+    return f"column:{name}" if known in taken else known
 
 
 def _metadata(uri: str, etag: str, given: dict[str, Any]) -> ImageMetadata:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from batch.cli import demo, index, models, runs
+from batch.cli import demo, index, models, runs, unsplash
 from batch.cli.options import complain
 from imagesearch.errors import ImageSearchError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for commands in (runs, index, models, demo):
+for commands in (runs, index, models, unsplash, demo):
     app.add_typer(commands.app)
 
 

@@ -4,11 +4,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from imagesearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from batch.sources import Source
 
 SOME_FAILED = 3
 """Exit code of a command that did its work, but not for every image."""
@@ -50,6 +53,20 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try images ag
 AllowEmpty = Annotated[
     bool, typer.Option("--allow-empty", help="Remove every image if the source lists none any more.")
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="FIELD=COLUMN",
+        help="Of a table: which column is path, url, uri, id, title, description, tags, color, credit, created_at, lat "
+        "or lon, where it isn't named so; once for each. Example: --column url=photo_image_url",
+    ),
+]
+Prefix = Annotated[str, typer.Option(help="Of an S3 Inventory: only what is below this prefix.")]
+Suffixes = Annotated[
+    list[str] | None,
+    typer.Option("--suffix", help="Of an S3 Inventory: only keys that end so, instead of all images; once for each."),
+]
 Output = Annotated[str, typer.Option("--output", "-o", help="s3://bucket/prefix or a folder.")]
 
 
@@ -62,6 +79,24 @@ def model_folder(model: Path | None) -> Path:
     if model is None:
         raise typer.BadParameter("give --model: models/tiny to try things out, or what imagesearch export-model makes")
     return model
+
+
+def source_at(uri: str, columns: list[str] | None, prefix: str, suffixes: list[str] | None) -> "Source":
+    """The source that a command was given.
+
+    Raises:
+        typer.BadParameter: a --column that isn't FIELD=COLUMN.
+        SourceError: see `open_source`.
+    """
+    from batch.sources import open_source
+
+    named = {}
+    for column in columns or ():
+        field, equals, name = column.partition("=")
+        if not (field and equals and name) or field in named:
+            raise typer.BadParameter(f"--column {column} should be FIELD=COLUMN, a field once: url=photo_image_url")
+        named[field] = name
+    return open_source(uri, columns=named, prefix=prefix, suffixes=suffixes or ())
 
 
 def need_torch() -> None:

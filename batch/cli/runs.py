@@ -9,15 +9,19 @@ from batch.cli.options import (
     SOME_FAILED,
     AllowEmpty,
     BatchSize,
+    Columns,
     Compile,
     Model,
     Output,
     Precision,
+    Prefix,
     RetryFailed,
     ShardSize,
+    Suffixes,
     Workers,
     model_folder,
     need_torch,
+    source_at,
     until_stopped,
 )
 from imagesearch.errors import InvalidInput
@@ -31,7 +35,11 @@ app = typer.Typer()
 @app.command(no_args_is_help=True)
 def encode(
     source: Annotated[
-        str, typer.Argument(help="A folder, s3://bucket/prefix, or a .csv, .tsv or .parquet with a column path or url.")
+        str,
+        typer.Argument(
+            help="A folder, s3://bucket/prefix, a .csv, .tsv or .parquet with a column path or url, or the "
+            "s3://…/manifest.json of an S3 Inventory."
+        ),
     ],
     output: Output,
     model: Model = None,
@@ -48,6 +56,9 @@ def encode(
     workers: Workers = None,
     retry_failed: RetryFailed = False,
     allow_empty: AllowEmpty = False,
+    column: Columns = None,
+    prefix: Prefix = "",
+    suffix: Suffixes = None,
 ) -> None:
     """Encode what is new or has changed in SOURCE; write vector parts and the ledger to the output.
 
@@ -60,14 +71,13 @@ def encode(
     """
     from batch.encode import open_encoder
     from batch.ingest import ingest
-    from batch.sources import open_source
     from imagesearch.storage import open_storage
 
     if model_name:
         encoder = _torch_encoder(model_name, pretrained, precision, compile)
     else:
         encoder = open_encoder(model_folder(model), precision, compile)
-    origin, storage = open_source(source), open_storage(output)
+    origin, storage = source_at(source, column, prefix, suffix), open_storage(output)
     with until_stopped("The same command goes on from here."):
         failed = ingest(
             origin,
@@ -92,6 +102,9 @@ def plan_run(
     shard_size: ShardSize = 1_000,
     retry_failed: RetryFailed = False,
     allow_empty: AllowEmpty = False,
+    column: Columns = None,
+    prefix: Prefix = "",
+    suffix: Suffixes = None,
     submit: Annotated[bool, typer.Option("--submit", help="Submit the work to AWS Batch.")] = False,
     queue: Annotated[str, typer.Option(envvar="IMAGESEARCH_ENCODE_QUEUE", help="Batch's job queue.")] = "",
     definition: Annotated[str, typer.Option(envvar="IMAGESEARCH_ENCODE_JOB", help="Batch's job definition.")] = "",
@@ -108,14 +121,13 @@ def plan_run(
     """
     from batch import jobs, report
     from batch.plan import make_plan, unfinished
-    from batch.sources import open_source
     from imagesearch.clip.model import ModelInfo
     from imagesearch.storage import open_storage
 
     if submit and not (queue and definition):
         raise typer.BadParameter("--submit needs --queue and --definition")
     fingerprint = ModelInfo.load(model_folder(model)).fingerprint
-    origin, storage = open_source(source), open_storage(output)
+    origin, storage = source_at(source, column, prefix, suffix), open_storage(output)
     plans = unfinished(storage, origin.uri, fingerprint)
     if plans:
         report.messages.print("An earlier run isn't done: it goes on first; plan again when it is.")

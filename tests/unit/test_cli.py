@@ -202,3 +202,16 @@ def test_help_loads_nothing_heavy() -> None:
     code = "import sys, batch.cli; print({'torch', 'onnxruntime', 'duckdb', 'boto3', 'numpy'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"
+
+
+def test_the_columns_of_a_table_are_named_by_options(imagesearch: Command, tmp_path: Path) -> None:
+    table = tmp_path / "photos.tsv"
+    table.write_text("file\tname\n" + "".join(f"photos/{name}.webp\tA {name}\n" for name in SAMPLES))
+    command = ("encode", table, "-o", imagesearch.output, "--model", MODEL)
+    ran = imagesearch(*command, "--column", "path=file", "--column", "title=name")
+    assert ran.code == 0
+    imagesearch.load()
+    assert json.loads(imagesearch.search("pizza", "-k", "1", "--json").lines[0])["title"] == "A pizza"
+    assert "its columns are file, name" in imagesearch(*command).err
+    for wrong in ("file", "path=", "=file"):
+        assert imagesearch(*command, "--column", wrong).code == 2

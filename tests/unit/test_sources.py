@@ -196,6 +196,42 @@ def test_a_row_changes_its_etag_with_its_metadata_or_its_file(tmp_path: Path) ->
     assert third["b.jpg"].metadata.etag != first["b.jpg"].metadata.etag
 
 
+def test_columns_of_other_names_are_taken_for_what_they_are_said_to_be(tmp_path: Path) -> None:
+    table = tmp_path / "photos.tsv"
+    table.write_text("id\tsku\tPath\tphoto_image_url\tname\n7\ta-1\t/shelf/3\thttps://e.org/a.jpg\tChair\n")
+    source = open_source(str(table), columns={"url": "photo_image_url", "id": "sku", "title": "name"})
+    (image,) = source.list()
+    assert (image.id, image.metadata.uri, image.metadata.title) == ("a-1", "https://e.org/a.jpg", "Chair")
+    assert image.metadata.extra == {"column:id": "7", "column:Path": "/shelf/3"}
+    assert source.uri == open_source(str(table)).uri
+    (other,) = open_source(str(table), columns={"url": "photo_image_url", "id": "sku"}).list()
+    assert other.metadata.etag != image.metadata.etag
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"url": "photo_url"}, "no column photo_url; its columns are link, name"),
+        ({"title": "name"}, "no column path, url or uri; its columns are link, name"),
+        ({"url": "link", "title": "link"}, "one thing only, not url=link, title=link"),
+        ({"picture": "link"}, "picture can't be taken from a column, only path, url, uri, id, title"),
+    ],
+)
+def test_columns_that_cannot_be_what_they_are_said_to_be_are_refused(
+    tmp_path: Path, columns: dict[str, str], message: str
+) -> None:
+    (tmp_path / "photos.csv").write_text("link,name\nhttps://e.org/a.jpg,A\n")
+    with pytest.raises(SourceError, match=message):
+        list(open_source(str(tmp_path / "photos.csv"), columns=columns).list())
+
+
+def test_options_of_another_kind_of_source_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no table"):
+        open_source(str(tmp_path), columns={"url": "link"})
+    with pytest.raises(SourceError, match="S3 Inventory"):
+        open_source(str(tmp_path), prefix="photos")
+
+
 @pytest.mark.parametrize(
     ("row", "id", "problem"),
     [

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -215,6 +216,17 @@ class S3Storage:
             body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
             with contextlib.closing(body):
                 return body.read(limit)
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy an object to the local file `path`, which may be larger than memory.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        with _s3_errors(f"read {key} in {self.uri}"), path.open("wb") as file:
+            body = self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            with contextlib.closing(body):
+                shutil.copyfileobj(body, file)
 
     def write(self, key: str, data: bytes) -> None:
         """See Storage."""
