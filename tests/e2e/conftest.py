@@ -28,6 +28,7 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LINKED_CREDIT = "Photo by Ann (the 1st) on Unsplash (https://unsplash.com/@ann?utm_source=a&utm_medium=b)"
 HOSTILE_TITLE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
 
 
@@ -60,7 +61,7 @@ def index_url(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, photos
                 description=row["description"],
                 tags=tuple(row["tags"].split("|")),
                 color=row["color"],
-                credit=row["credit"],
+                credit=LINKED_CREDIT if row["title"] == "tiger face" else row["credit"],
                 width=144,
                 height=144,
                 format="webp",

@@ -206,6 +206,13 @@ def test_dialog_tells_what_is_known(page: Page, site: str) -> None:
     expect(page).to_have_url(f"{site}/?q=pet")
 
 
+def test_a_credit_leads_to_whom_it_names(page: Page, site: str) -> None:
+    page.goto(f"{site}?id=cat-face.webp")
+    page.get_by_role("button", name="tiger face").click()
+    credit = page.get_by_role("dialog").get_by_role("link", name="Photo by Ann (the 1st) on Unsplash", exact=True)
+    expect(credit).to_have_attribute("href", "https://unsplash.com/@ann?utm_source=a&utm_medium=b")
+
+
 def test_load_more_goes_through_all_images_without_repeats(page: Page, site: str) -> None:
     page.goto(site)
     search(page, "dog")

@@ -297,8 +297,14 @@ function factsOf({ score, width, height, format, color, created_at: taken, credi
     ["Format", format?.toUpperCase()],
     ["Colour", color && el("span", {}, swatch, color)],
     ["Taken", taken && new Date(taken).toLocaleDateString("en", { dateStyle: "long", timeZone: "UTC" })],
-    ["Credit", credit],
+    ["Credit", credit && linked(credit)],
   ];
+}
+
+// A credit such as "Photo by Ann on Unsplash (https://unsplash.com/@ann)": its words lead to the URL in brackets.
+function linked(credit) {
+  const [, words, href] = credit.match(/^(.+) \((https:\/\/\S+)\)$/) ?? [];
+  return words ? el("a", { href, target: "_blank", rel: "noopener noreferrer" }, words) : credit;
 }
 
 const neighbour = (by) => view.hits[view.hits.indexOf(shownHit) + Number(by)];
