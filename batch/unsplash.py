@@ -61,7 +61,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Downloaded:
-    """What became of the photos of a dataset: `table` rows are in photos.parquet, `fetched` of them are new."""
+    """What became of the photos of a dataset: `table` rows are in photos.parquet, `fetched` of them are new.
+
+    `failed` are all that failed.csv names; `failed_before` of them were not tried again.
+    """
 
     table: int = 0
     fetched: int = 0

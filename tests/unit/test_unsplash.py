@@ -19,7 +19,7 @@ from batch.download import Downloader
 from batch.sources import SourceImage, open_source
 from batch.unsplash import Downloaded, download_unsplash, photo_url
 from batch.unsplash_dataset import load, unpack
-from imagesearch.errors import InvalidInput, SourceError, UnreachableUrl
+from imagesearch.errors import InvalidInput, SourceError, StorageError, UnreachableUrl
 from imagesearch.parquet import connect
 from imagesearch.storage import FolderStorage
 
@@ -204,6 +204,22 @@ def test_a_server_that_has_gone_away_stops_the_run(tmp_path: Path) -> None:
     archive = archive_of(tmp_path / "lite.zip", {"photos.tsv000": photos(urls)})
     with pytest.raises(UnreachableUrl, match=r"the last 100 photos can't be reached; one of them: .*refused"):
         download(tmp_path, archive, downloader=Downloader(8, retries=0))
+
+
+class FullStorage(FolderStorage):
+    def write(self, key: str, data: bytes) -> None:
+        raise StorageError("the disk is full")
+
+
+def test_a_destination_that_takes_no_photos_stops_the_run(photo_server: Any, tmp_path: Path) -> None:
+    server, url = photo_server
+    server.delay = 0.01
+    data = photos({f"p{n:03d}": f"{url}/ok/cat" for n in range(500)})
+    archive = archive_of(tmp_path / "lite.zip", {"photos.tsv000": data})
+    downloader = Downloader(4, retries=0)
+    with pytest.raises(StorageError, match="the disk is full"):
+        download_unsplash(FullStorage(tmp_path), archive=archive, downloader=downloader, threads=4)
+    assert server.hits["/ok/cat"] < 100
 
 
 def test_photos_come_from_unsplash_alone(photo_server: Any, tmp_path: Path) -> None:
