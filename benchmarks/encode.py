@@ -6,8 +6,9 @@
 - the plain loop: open_clip, its own transform, Pillow, a DataLoader with a worker a core, batches of 64, the vectors
   saved with numpy.
 
-Both have ViT-B/32 with the same random weights and all cores. Rounds alternate; the medians count. Before that, decoding
-and preprocessing alone, on one core: ours against open_clip's transform, for files of 480 pixels and of 12 megapixels.
+Both have ViT-B/32 with the same random weights and all cores. Rounds alternate; the medians count. Before that,
+decoding and preprocessing alone, on one core: ours against open_clip's transform, for files of 480 pixels and of 12
+megapixels.
 The pictures are made: noise of several scales, which JPEG compresses about as well as photos.
 """
 
