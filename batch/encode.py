@@ -127,15 +127,17 @@ def encode_run(
     if encoder.info.fingerprint != plan.fingerprint:
         raise ModelError(f"run {plan.run} is for the model {plan.fingerprint}, not {encoder.info.fingerprint}")
     done = finished_shards(output, plan.run)
+    waiting = [shard for shard in (range(plan.shards) if shards is None else shards) if shard not in done]
+    if not waiting:
+        return Throughput()
     batch_size = batch_size or batch_size_for(encoder)
     write_model(output, encoder.info)
     total = Throughput()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         run = _Run(output, plan, encoder, read, pool, workers, batch_size, progress)
         try:
-            for shard in range(plan.shards) if shards is None else shards:
-                if shard not in done:
-                    total.add(run.encode_shard(shard))
+            for shard in waiting:
+                total.add(run.encode_shard(shard))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

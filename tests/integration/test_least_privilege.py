@@ -342,6 +342,8 @@ UNSEEN = {
     "Log": "Lambda writes the logs",
     "Trace": "the X-Ray daemon sends the traces",
     "SubmitEncoding": "moto asks about Batch without a resource; see the test of its own",
+    "SubmitReport": "moto asks about Batch without a resource; see the test of its own",
+    "SeeJobs": "the plan of this test submits nothing",
     "TellWhatIsNotThere": "moto says 404 to everybody",
     "TellWhatIsGone": "moto says 404 to everybody",
 }

@@ -107,7 +107,7 @@ def test_a_serverless_collection_is_refused_with_the_reason() -> None:
 
 @pytest.mark.parametrize("engine", ["lucene", "faiss"])
 def test_a_mapping_leaves_nothing_about_vectors_to_a_default(engine: str) -> None:
-    body = index_body(512, engine)
+    body = index_body(512, engine, 1)
     vector = body["mappings"]["properties"]["vector"]
     assert vector.keys() == {"type", "dimension", "data_type", "space_type", "mode", "compression_level", "method"}
     assert vector["method"].keys() == {"name", "engine", "parameters"}
