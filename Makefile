@@ -58,7 +58,7 @@ setup: $(UV)
 	@$(UV) sync --quiet --inexact --locked --no-default-groups
 
 setup-test: $(UV)
-	@$(UV) sync --quiet --inexact --locked --group dev --group torch
+	@$(UV) sync --quiet --inexact --locked --group dev --group streamlit --group torch
 
 browser:
 	@bash tests/e2e/install-browser.sh "$(RUN)"
