@@ -8,7 +8,8 @@ import os
 import re
 import string
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import streamlit as st
 
@@ -87,6 +88,8 @@ def show_how_to_set_up(error: InvalidInput) -> None:
     """The page before there is an endpoint to ask."""
     if setting(ENDPOINT):
         st.error(escape(str(error)), icon=":material/settings:")
+    elif any(Path(file).exists() for file in st.get_option("secrets.files")):
+        st.warning(f"There is a secrets.toml, but {ENDPOINT} can't be read from it.", icon=":material/settings:")
     st.subheader("Where is the search?")
     st.markdown(
         "Write its URL, and its API key where it has one, to `.streamlit/secrets.toml` beside this app. The outputs "
@@ -104,8 +107,14 @@ def ask_how() -> tuple[int, dict[str, Any]]:
     tags = st.multiselect("with all of these tags", [], accept_new_options=True, placeholder="Type a tag")
     formats = st.multiselect("in one of these formats", FORMATS, placeholder="Any format")
     width = st.number_input("at least so many pixels wide", 0, None, 0, 100)
-    conditions = {"tags": {"all_of": tags}, "format": {"any_of": formats}, "width": {"gte": width}}
-    return k, {field: test for field, test in conditions.items() if any(test.values())}
+    filter: dict[str, Any] = {}
+    if tags:
+        filter["tags"] = {"all_of": tags}
+    if formats:
+        filter["format"] = {"any_of": formats}
+    if width:
+        filter["width"] = {"gte": width}
+    return k, filter
 
 
 def ask_what() -> None:
@@ -146,13 +155,17 @@ def search_for_upload() -> None:
 def find(client: SearchClient, query: Query, k: int, filter: dict[str, Any]) -> list[Hit] | None:
     """The images found, or None once the page says why there are none. The last answer is kept while it is fresh."""
     body = query | {"k": k} | ({"filter": filter} if filter else {})
-    answered, hits, since = st.session_state.get("answer", (None, [], 0.0))
+    answered, hits, since = cast(tuple[Any, list[Hit], float], st.session_state.get("answer", (None, [], 0.0)))
     if answered == body and time.monotonic() - since < FRESH:
         return hits
     note = st.empty()
+
+    def on_wait(error: ApiError, _: float) -> None:
+        note.info(NOT_YET[error.status], icon=":material/schedule:")
+
     try:
         with st.spinner("Searching …", show_time=True):
-            hits = client.search(body, lambda error, _: note.info(NOT_YET[error.status], icon=":material/schedule:"))
+            hits = client.search(body, on_wait)
     except ApiError as error:
         note.empty()
         complain(error)
