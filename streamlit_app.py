@@ -55,7 +55,7 @@ NOT_YET = {
 def main() -> None:
     """The page."""
     st.set_page_config("Image search", layout="wide")  # a Material icon would be fetched from its maker's server
-    st.title("Image search")
+    st.title("Image search", anchor=False)
     try:
         client = SearchClient(setting(ENDPOINT), setting(API_KEY))
     except InvalidInput as error:
@@ -90,7 +90,7 @@ def show_how_to_set_up(error: InvalidInput) -> None:
         st.error(escape(str(error)), icon=":material/settings:")
     elif any(Path(file).exists() for file in st.get_option("secrets.files")):
         st.warning(f"There is a secrets.toml, but {ENDPOINT} can't be read from it.", icon=":material/settings:")
-    st.subheader("Where is the search?")
+    st.subheader("Where is the search?", anchor=False)
     st.markdown(
         "Write its URL, and its API key where it has one, to `.streamlit/secrets.toml` beside this app. The outputs "
         "`ApiUrl` and `ApiKeyCommand` of the deployed stack have both:"
@@ -103,7 +103,7 @@ def show_how_to_set_up(error: InvalidInput) -> None:
 def ask_how() -> tuple[int, dict[str, Any]]:
     """How many results there should be, and the filter that they should pass."""
     k = st.slider("Results", 1, MAX_K, 24)
-    st.subheader("Only pictures …")
+    st.subheader("Only pictures …", anchor=False)
     tags = st.multiselect("with all of these tags", [], accept_new_options=True, placeholder="Type a tag")
     formats = st.multiselect("in one of these formats", FORMATS, placeholder="Any format")
     width = st.number_input("at least so many pixels wide", 0, None, 0, 100)
@@ -223,12 +223,13 @@ def credit_line(credit: str) -> str:
 def escape(text: str) -> str:
     """Markdown that shows `text` as it is, in one line.
 
-    Every ASCII punctuation mark may be escaped (CommonMark 2.4). Streamlit's own `:name:` and `:color[…]`, and the
-    addresses that it makes links of, are looked for after that: a word joiner, which has no width, breaks them.
+    Every ASCII punctuation mark may be escaped (CommonMark 2.4). Streamlit looks for what it adds itself only after
+    that: `:name:`, `:color[…]`, arrows and dashes, and addresses, which it makes links. A word joiner, which has no
+    width, breaks them.
     """
     one_line = " ".join(text.split())
     escaped = re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", one_line)
-    return re.sub(r"(\\[:.@])", "\\1\u2060", escaped)
+    return re.sub(r"(\\[-:.@<>=~])", "\\1\u2060", escaped)
 
 
 if __name__ == "__main__":
