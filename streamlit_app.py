@@ -225,11 +225,11 @@ def escape(text: str) -> str:
 
     Every ASCII punctuation mark may be escaped (CommonMark 2.4). Streamlit looks for what it adds itself only after
     that: `:name:`, `:color[…]`, arrows and dashes, and addresses, which it makes links. A word joiner, which has no
-    width, breaks them.
+    width, before their marks keeps them from being found.
     """
     one_line = " ".join(text.split())
     escaped = re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", one_line)
-    return re.sub(r"(\\[-:.@<>=~])", "\\1\u2060", escaped)
+    return re.sub(r"(\\[-:.@<>=~])", "\u2060\\1", escaped)
 
 
 if __name__ == "__main__":
