@@ -1,6 +1,6 @@
 """What an open_clip text tower needs of those who give it text: which tokenizer, how cleaned, how padded."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import open_clip
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
@@ -14,9 +14,9 @@ from tokenizers.processors import TemplateProcessing
 from imagesearch.clip.model import ModelInfo
 from imagesearch.errors import ModelError
 
-ClipTextTower = open_clip.CLIP | TextTransformer
-TextTower = ClipTextTower | HFTextEncoder
-OpenClipTokenizer = SimpleTokenizer | HFTokenizer
+ClipTextTower: TypeAlias = open_clip.CLIP | TextTransformer
+TextTower: TypeAlias = ClipTextTower | HFTextEncoder
+OpenClipTokenizer: TypeAlias = SimpleTokenizer | HFTokenizer
 
 _CLIP_VOCABULARY = 49_408
 _CLEANING = {get_clean_fn(name): name for name in ("lower", "whitespace", "canonicalize")}
@@ -59,7 +59,10 @@ def decisive_of_text(module: open_clip.CLIP | open_clip.CustomTextCLIP) -> dict[
     text = text_tower(module)
     if isinstance(text, HFTextEncoder):
         settings = {key: getattr(text.config, key, None) for key in _HUGGING_FACE_SETTINGS}
-        return {"pooler": type(text.pooler).__name__, **{key: value for key, value in settings.items() if value}}
+        return {
+            "pooler": type(text.pooler).__name__,
+            **{key: value for key, value in settings.items() if value is not None},
+        }
     causal, pooling = text.attn_mask is not None, pooling_of(text)
     if causal and pooling == ("argmax", None):
         return None
@@ -99,7 +102,9 @@ def _check_tower(name: str, module: open_clip.CLIP | open_clip.CustomTextCLIP, t
     if isinstance(text, HFTextEncoder) and not isinstance(
         text.pooler, MeanPooler | ClsPooler | ClsLastHiddenStatePooler
     ):
-        raise ModelError(f"{name} pools text by {type(text.pooler).__name__}; mean_pooler and cls_pooler can be exported")
+        raise ModelError(
+            f"{name} pools text by {type(text.pooler).__name__}; mean_pooler and cls_pooler can be exported"
+        )
     if getattr(text, "output_tokens", False):
         raise ModelError(f"{name} gives a feature for each token too (output_tokens); set it to false")
     if not isinstance(text, HFTextEncoder) and pooling_of(text)[0] == "none":

@@ -80,8 +80,7 @@ class ClipTokenizer:
         change an embedding.
         """
         words = [
-            [word[0] for word in islice(_WORD.finditer(clean(text, self._cleaning)), self._max_words)]
-            for text in texts
+            [word[0] for word in islice(_WORD.finditer(clean(text, self._cleaning)), self._max_words)] for text in texts
         ]
         encodings = self._tokenizer.encode_batch(words, is_pretokenized=True)
         return np.array([encoding.ids for encoding in encodings], dtype=np.int64)
