@@ -1,5 +1,6 @@
 """What an open_clip text tower needs of those who give it text: which tokenizer, how cleaned, how padded."""
 
+import re
 from typing import Any, TypeAlias
 
 import open_clip
@@ -127,6 +128,13 @@ def _check_tokenizer(name: str, text: TextTower, tokenizer: Any) -> None:
         raise ModelError(f"{name} changes its tokenizer's ids (tokenizer_mode, strip_sep_token), as CLIPA models do")
     if not getattr(tokenizer.tokenizer, "is_fast", False):
         raise ModelError(f"{name} has a slow tokenizer; an artifact needs a fast one, which has a tokenizer.json")
+    beyond = [token for token, id in tokenizer.tokenizer.get_vocab().items() if id >= text.vocab_size]
+    # mT5's, as SigLIP uses it, goes on with `<extra_id_0>`, … which no text has
+    if beyond := [token for token in beyond if not re.fullmatch("▁?<.*>", token)]:
+        raise ModelError(
+            f"{name} has a tokenizer of {len(beyond):,} tokens more than the {text.vocab_size:,} that its text tower "
+            f"knows (such as {beyond[0]!r}): name the right one as hf_tokenizer_name in text_cfg"
+        )
     if tokenizer.tokenizer.pad_token is None:
         raise ModelError(f"{name} has a tokenizer without a padding token; set pad_token in tokenizer_config.json")
 
