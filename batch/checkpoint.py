@@ -22,6 +22,7 @@ from imagesearch.errors import ModelError
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-B-32-quickgelu", "openai"
 
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
+_FROM_HUB = "hub"
 _OPENAI_SIZES = {"input_resolution", "context_length", "vocab_size"}
 """What OpenAI's archives hold besides weights."""
 _POSITION_IDS = "text.transformer.embeddings.position_ids"
@@ -48,15 +49,17 @@ def load_checkpoint(name: str = DEFAULT_MODEL, pretrained: str = DEFAULT_PRETRAI
     - an open_clip folder, `open_clip_config.json` and the weights, and the tokenizer's files where it isn't CLIP's;
       `name` is then only what the model is called.
 
-    `name` may also be `hf-hub:organisation/repository`, and `pretrained` is ignored.
+    `name` may also be `hf-hub:organisation/repository`, and `pretrained` is ignored; `organisation/repository` with
+    `hub`, as `model.json` has it, is the same.
 
     Raises:
         ModelError: no such model or weights, the hub can't be reached, the file is no checkpoint or that of another
             model, or the model is of a kind that the artifact has no room for.
     """
     path, known_as = Path(pretrained), name
-    if name.startswith(_HUB):
-        module, source = _create(name), "hub"
+    if name.startswith(_HUB) or pretrained == _FROM_HUB:
+        known_as = f"{_HUB}{name.removeprefix(_HUB)}"
+        module, source = _create(known_as), _FROM_HUB
     elif path.is_dir():
         known_as = f"{_FOLDER}{path}"
         module, source = _create(known_as), path.name

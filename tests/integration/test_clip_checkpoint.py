@@ -184,12 +184,21 @@ def test_unknown_models_and_weights_are_refused_and_the_known_ones_told() -> Non
         load_checkpoint("ViT-B-32", "no-such-weights")
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "hf-hub:someone/something"])
-def test_a_hub_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "pretrained", "asked"),
+    [
+        ("ViT-B-32-quickgelu", "openai", "ViT-B-32-quickgelu"),
+        ("hf-hub:someone/something", "openai", "hf-hub:someone/something"),
+        ("someone/something", "hub", "hf-hub:someone/something"),  # as model.json has it
+    ],
+)
+def test_a_hub_out_of_reach_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, pretrained: str, asked: str
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=f"can't load {name}.*the path of a checkpoint does as well"):
-        load_checkpoint(name, "openai")
+    with pytest.raises(ModelError, match=f"can't load {asked}.*the path of a checkpoint does as well"):
+        load_checkpoint(name, pretrained)
 
 
 SMALL = {
