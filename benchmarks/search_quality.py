@@ -133,7 +133,8 @@ def measure_confidence() -> None:
     texts = np.concatenate([encoder.encode_text([title]) for title in titles])
 
     areas = Table("collection", "absent", "queries", "AUC of the cosine", "AUC of confidence")
-    kept = Table("collection", "absent", "queries", "threshold", "kept: it is there", "kept: it isn't there")
+    kept = Table("collection", "absent", "queries", *(f">= {threshold:g}" for threshold in THRESHOLDS))
+    kept.title = "kept by a threshold of confidence: where the picture is there / where it isn't"
     for collection, pictures, queries in (
         ("OpenMoji (held out)", openmoji_pictures, {"names": texts, "drawings": noto_pictures}),
         ("Noto (in-sample)", noto_pictures, {"names": texts, "drawings": openmoji_pictures}),
@@ -151,9 +152,10 @@ def measure_confidence() -> None:
                 there, _, sure = (
                     np.concatenate(column) for column in zip(*(one[kind] for one in answers), strict=True)
                 )
-                for threshold in THRESHOLDS:
-                    shares = (f"{np.mean(sure[there == has] >= threshold):.0%}" for has in (True, False))
-                    kept.add_row(collection, absent, kind, f"{threshold:.1f}", *shares)
+                shares = [
+                    [np.mean(sure[there == has] >= threshold) for has in (True, False)] for threshold in THRESHOLDS
+                ]
+                kept.add_row(collection, absent, kind, *(f"{yes:.0%} / {no:.0%}" for yes, no in shares))
     console.print(f"{len(titles):,} emoji, {HALVES} random halves:", areas, kept, sep="\n")
 
 
