@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from batch.sources import IMAGE_SUFFIXES, SourceImage
 from imagesearch.errors import NotFound, SourceError
-from imagesearch.parquet import connect, quoted
+from imagesearch.parquet import connect, literal
 from imagesearch.records import ImageMetadata
 from imagesearch.storage import S3Storage, split_s3_uri
 
@@ -130,14 +130,14 @@ def _current_objects(manifest: _Manifest, path: Path) -> Iterator[tuple[str, str
     """Bucket, key, size and etag of what isn't deleted or an old version; keys are as they stand in the file."""
     with connect() as con:
         if manifest.format == "Parquet":
-            table = f"read_parquet('{quoted(path)}')"
+            table = f"read_parquet({literal(path)})"
             there = {name for name, *_ in con.execute(f"DESCRIBE FROM {table}").fetchall()}
             names = {name: column for name, column in _PARQUET_NAMES.items() if column in there}
         else:
             columns = [name.strip() for name in manifest.columns.split(",")]
-            types = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in columns)
+            types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
             table = (
-                f"read_csv('{quoted(path)}', columns={{{types}}}, header=false, compression='gzip', delim=',', "
+                f"read_csv({literal(path)}, columns={{{types}}}, header=false, compression='gzip', delim=',', "
                 "quote='\"', escape='\"', nullstr='', auto_detect=false)"
             )
             names = {name: name for name in _PARQUET_NAMES if name in columns}
@@ -152,7 +152,3 @@ def _current_objects(manifest: _Manifest, path: Path) -> Iterator[tuple[str, str
         )
         while rows := con.fetchmany(10_000):
             yield from rows
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

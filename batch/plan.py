@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from batch.ledger import LEDGER_SCHEMA, current_state, finished_shards, load_ledgers
 from batch.sources import Source, SourceImage
 from imagesearch.errors import NotFound, SourceError, StorageError
-from imagesearch.parquet import connect, copy_to, read_table, register
+from imagesearch.parquet import connect, copy_to, load_rows, read_table
 from imagesearch.parts import METADATA_SCHEMA, metadata_of_row, metadata_row
 from imagesearch.records import ImageMetadata
 from imagesearch.storage import Storage
@@ -171,13 +170,8 @@ def read_work(output: Storage, run: str, shard: int) -> list[WorkItem]:
 
 def _load_listing(con: duckdb.DuckDBPyConnection, images: Iterator[SourceImage]) -> None:
     """Fill the table `listing`, some thousands at a time: ten million images needn't be in memory."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in _LISTING_SCHEMA.items())
-    con.execute(f"CREATE TABLE listing ({columns})")
-    numbered = enumerate(images)
-    while chunk := list(islice(numbered, 10_000)):
-        rows = ((n, image.id, image.problem, *metadata_row(image.metadata)) for n, image in chunk)
-        register(con, "chunk", _LISTING_SCHEMA, rows)
-        con.execute("INSERT INTO listing FROM chunk")
+    rows = ((n, image.id, image.problem, *metadata_row(image.metadata)) for n, image in enumerate(images))
+    load_rows(con, "listing", _LISTING_SCHEMA, rows)
 
 
 def _find_work(con: duckdb.DuckDBPyConnection, retry_failed: bool) -> None:

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-
-import duckdb
 
 from batch.ledger import expected_state, load_ledgers
 from batch.plan import read_plans
 from imagesearch.index.base import Action, BulkResult, Delete, VectorIndex
-from imagesearch.parquet import connect, register
+from imagesearch.parquet import connect, load_rows
 from imagesearch.parts import part_key, read_part
 from imagesearch.storage import Storage
 
@@ -53,7 +50,7 @@ def compare(output: Storage, index: VectorIndex, fingerprint: str) -> Difference
     with connect() as con:
         load_ledgers(con, output, runs)
         expected_state(con)
-        _load_versions(con, index)
+        load_rows(con, "indexed", {"id": "VARCHAR", "version": "BIGINT"}, index.versions())
         missing = con.execute(
             """
             SELECT run, shard, list(id ORDER BY id) FROM expected LEFT JOIN indexed USING (id)
@@ -89,13 +86,3 @@ def repair(output: Storage, index: VectorIndex, fingerprint: str, difference: Di
     result = index.bulk(actions())
     index.refresh()
     return result
-
-
-def _load_versions(con: duckdb.DuckDBPyConnection, index: VectorIndex) -> None:
-    """Make the table `indexed` with the id and version of each image."""
-    schema = {"id": "VARCHAR", "version": "BIGINT"}
-    con.execute("CREATE TABLE indexed (id VARCHAR, version BIGINT)")
-    versions = iter(index.versions())
-    while chunk := list(islice(versions, 10_000)):
-        register(con, "chunk", schema, chunk)
-        con.execute("INSERT INTO indexed FROM chunk")
