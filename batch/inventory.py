@@ -8,9 +8,10 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote_plus, urlencode
+from types import MappingProxyType
+from urllib.parse import parse_qs, unquote_plus, urlencode
 
 import duckdb
 from pydantic import BaseModel, Field, ValidationError
@@ -54,7 +55,13 @@ class InventorySource:
     A prefix `photos` means `photos/…`, not `photos-old/…`, and ids are relative to it, as with S3Source.
     """
 
+    columns: Mapping[str, str] = MappingProxyType({})
+
     def __init__(self, uri: str, prefix: str = "", suffixes: Sequence[str] = ()) -> None:
+        uri, _, query = uri.partition("?")  # as in its own URI
+        given = parse_qs(query)
+        prefix = prefix or given.get("prefix", [""])[0]
+        suffixes = suffixes or given.get("suffix", [])
         self.bucket, self.key = split_s3_uri(uri)
         self.prefix = prefix.strip("/")
         self.suffixes = frozenset(suffix.lower() for suffix in suffixes) or IMAGE_SUFFIXES

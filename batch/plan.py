@@ -34,13 +34,15 @@ _LISTING_SCHEMA = {"position": "BIGINT", "id": "VARCHAR", "problem": "VARCHAR", 
 class Plan(BaseModel):
     """`plan.json` of a run.
 
-    `version` is that of all its rows: milliseconds since 1970, and greater than in every earlier run.
+    `version` is that of all its rows: milliseconds since 1970, and greater than in every earlier run. `columns` are
+    those of the source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     source: str
+    columns: dict[str, str]
     fingerprint: str
     created: datetime
     version: int
@@ -97,7 +99,13 @@ def read_plans(output: Storage) -> list[Plan]:
 def unfinished(output: Storage, source: str, fingerprint: str) -> list[Plan]:
     """The runs of this source and model that were interrupted, oldest first."""
     plans = _of_source(read_plans(output), source, fingerprint)
-    return [plan for plan in plans if len(finished_shards(output, plan.run)) < plan.shards]
+    return [plan for plan in plans if waiting_shards(output, plan)]
+
+
+def waiting_shards(output: Storage, plan: Plan) -> list[int]:
+    """The shards of a run that aren't done yet."""
+    done = finished_shards(output, plan.run)
+    return [shard for shard in range(plan.shards) if shard not in done]
 
 
 def _of_source(plans: list[Plan], source: str, fingerprint: str) -> list[Plan]:
@@ -142,6 +150,7 @@ def make_plan(
         plan = Plan(
             run=run,
             source=source.uri,
+            columns=dict(source.columns),
             fingerprint=fingerprint,
             created=created,
             version=version,
