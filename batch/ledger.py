@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from batch.throughput import Throughput
-from imagesearch.errors import StorageError
+from imagesearch.errors import NotFound, SourceError, StorageError
 from imagesearch.parquet import columns_of, ctrl_c, literal, write_table
 from imagesearch.storage import Storage
 
@@ -30,6 +30,9 @@ LEDGER_SCHEMA = {
     "run": "VARCHAR",
     "shard": "BIGINT",
 }
+
+PASSING = (NotFound.code, SourceError.code, StorageError.code)
+"""Reasons that may pass, as when a disk was unmounted or S3 refused for a while: the next run tries again unasked."""
 
 
 class Status(StrEnum):

@@ -18,7 +18,7 @@ from typing import Literal
 import duckdb
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from batch.ledger import LEDGER_SCHEMA, current_state, finished_shards, load_ledgers
+from batch.ledger import LEDGER_SCHEMA, PASSING, current_state, finished_shards, load_ledgers
 from batch.sources import Source, SourceImage
 from imagesearch.errors import NotFound, SourceError, StorageError
 from imagesearch.parquet import connect, copy_to, load_rows, read_table
@@ -124,7 +124,8 @@ def make_plan(
 ) -> Plan:
     """Plan what has changed in `source` since its last run with this model. Nothing is written if nothing has.
 
-    An image that failed isn't tried again while its etag stays the same, unless `retry_failed`.
+    An image that failed isn't tried again while its etag stays the same, unless `retry_failed`, or the reason was one of
+    PASSING.
 
     Raises:
         SourceError: the source can't be listed, or is suddenly empty and `allow_empty` isn't set.
@@ -198,7 +199,7 @@ def _find_work(con: duckdb.DuckDBPyConnection, retry_failed: bool) -> None:
             SELECT position, id, 'upsert' AS op, problem, {metadata} FROM ranked
             WHERE nth = 1 AND NOT EXISTS (
                 FROM state WHERE state.id = ranked.id AND state.etag IS NOT DISTINCT FROM ranked.etag
-                AND (status = 'indexed' OR status = 'failed' AND NOT $retry_failed))
+                AND (status = 'indexed' OR status = 'failed' AND NOT $retry_failed AND reason NOT IN $passing))
             UNION ALL BY NAME
             SELECT position, id, 'skip' AS op, {metadata} FROM ranked
             WHERE nth > 1 AND NOT EXISTS (
@@ -209,7 +210,7 @@ def _find_work(con: duckdb.DuckDBPyConnection, retry_failed: bool) -> None:
             WHERE status <> 'deleted' AND NOT EXISTS (FROM listing WHERE listing.id = state.id)
         ) ORDER BY n
         """,  # noqa: S608 - our names
-        {"retry_failed": retry_failed},
+        {"retry_failed": retry_failed, "passing": PASSING},
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from imagesearch.errors import PartError
+from imagesearch.errors import PartError, StorageError
 
 Schema = Mapping[str, str]
 """Column names, in their order, and their SQL types; a type may be VARCHAR, BIGINT, DOUBLE, VARCHAR[], FLOAT[] or
@@ -25,9 +25,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @contextmanager
 def connect(path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection, in memory or on a file, that loads nothing from the network; closed at the end."""
-    with _open(path) as con, ctrl_c():
-        yield con
+    """A DuckDB connection, in memory or on a file, that loads nothing from the network; closed at the end.
+
+    Raises:
+        StorageError: a file of its own can't be read or written, as on a full disk.
+    """
+    try:
+        with _open(path) as con, ctrl_c():
+            yield con
+    except duckdb.IOException as error:
+        raise StorageError(f"a file on this machine can't be read or written: {error}") from error
 
 
 @contextmanager
