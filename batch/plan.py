@@ -124,8 +124,8 @@ def make_plan(
 ) -> Plan:
     """Plan what has changed in `source` since its last run with this model. Nothing is written if nothing has.
 
-    An image that failed isn't tried again while its etag stays the same, unless `retry_failed`, or the reason was one of
-    PASSING.
+    An image that failed isn't tried again while its etag stays the same, unless `retry_failed`, or the reason was
+    one of PASSING.
 
     Raises:
         SourceError: the source can't be listed, or is suddenly empty and `allow_empty` isn't set.

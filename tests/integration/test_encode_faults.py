@@ -1,4 +1,4 @@
-"""Encoding while disk, S3 or source fail: a clear error or a row in the ledger, never half a part, never a silent loss."""
+"""Encoding while disk, S3 or source fail: a clear error or a ledger row, never half a part, never a silent loss."""
 
 import itertools
 import os
