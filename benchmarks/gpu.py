@@ -120,9 +120,7 @@ def whole_table(name: str, checkpoint: str, folders: dict[str, Path], device: st
         with tempfile.TemporaryDirectory() as output:
             storage = FolderStorage(Path(output))
             plan = make_plan(FolderSource(folder), storage, encoder.info.fingerprint, shard_size=10_000)
-            took = encode_run(
-                storage, plan, [0], encoder, Reader(), workers=os.cpu_count() or 1, batch_size=batch_size
-            )
+            took = encode_run(storage, plan, [0], encoder, Reader(), workers=os.cpu_count() or 1, batch_size=batch_size)
         print(f"| {what} | {took.images_per_second:,.1f} | {took.slowest_stage} |")
     print()
 
