@@ -83,7 +83,8 @@ def _deviations(rows: Float64, statistics: "CollectionStatistics | None") -> Flo
     if statistics is None:
         return np.ones(len(rows))
     found = np.array([float(statistics.deviation(row.astype(np.float32))) for row in rows])
-    return np.maximum(found, max(found.max() / MOST_BALANCE, np.finfo(np.float32).tiny))
+    floored: Float64 = np.maximum(found, max(found.max() / MOST_BALANCE, np.finfo(np.float32).tiny))
+    return floored
 
 
 def _unit(summands: Float64) -> Float32:
