@@ -86,6 +86,9 @@ class EmbeddedIndex:
                     f"the index {path} is in use by another process: end it, or use another file ({error})"
                 ) from None
             raise VectorIndexError(f"the index {path} can't be opened: {error}") from error
+        with _WRITING, self._cursor() as cursor:
+            for column in _columns():  # a table that was made earlier may lack some
+                cursor.execute(f"ALTER TABLE IF EXISTS {self._table} ADD COLUMN IF NOT EXISTS {column}")
 
     def close(self) -> None:
         """Release the file, so that another process may open it."""
@@ -97,14 +100,11 @@ class EmbeddedIndex:
         Raises:
             VectorIndexError: the table is there with another dimension.
         """
-        columns = [f"{name} {kind if isinstance(kind, str) else kind[0] + '[]'}" for name, kind in COLUMNS.items()]
         with _WRITING, self._cursor() as cursor:
             cursor.execute(
                 f"CREATE TABLE IF NOT EXISTS {self._table} "
-                f"(id VARCHAR, version BIGINT, vector FLOAT[{self.dim}], document VARCHAR, {', '.join(columns)})"
+                f"(id VARCHAR, version BIGINT, vector FLOAT[{self.dim}], document VARCHAR, {', '.join(_columns())})"
             )
-            for column in columns:  # a table that was made earlier may lack some
-                cursor.execute(f"ALTER TABLE {self._table} ADD COLUMN IF NOT EXISTS {column}")
             there = "SELECT data_type FROM duckdb_columns() WHERE table_name = ? AND column_name = 'vector'"
             found = cursor.execute(there, [self.name]).fetchone()
         if found != (f"FLOAT[{self.dim}]",):
@@ -259,6 +259,11 @@ class EmbeddedIndex:
                 yield cursor
         except duckdb.Error as error:
             raise VectorIndexError(f"the embedded index {self.name} failed: {error}") from error
+
+
+def _columns() -> list[str]:
+    """The columns of COLUMNS as SQL."""
+    return [f"{name} {kind if isinstance(kind, str) else kind[0] + '[]'}" for name, kind in COLUMNS.items()]
 
 
 def _objects(values: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:

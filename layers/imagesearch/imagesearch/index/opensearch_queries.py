@@ -23,7 +23,7 @@ def nearest(vector: Float32, k: int, offset: int, filter: Filter | None, *, exac
         script = {"lang": "knn", "source": "knn_score", "params": parameters}
         query = {"script_score": {"query": matching(filter), "script": script}}
     else:
-        query = _neighbours(vector, next(number for number in CANDIDATES if number >= offset + k), filter)
+        query = _neighbours(vector, _candidates(offset + k), filter)
     return _page(query, k, offset)
 
 
@@ -54,8 +54,12 @@ def _page(query: dict[str, Any], k: int, offset: int) -> dict[str, Any]:
     return {"query": query, "from": offset, "size": k, "sort": sort, "_source": WITHOUT_DERIVED}
 
 
-def _neighbours(vector: Float32, candidates: int, filter: Filter | None) -> dict[str, Any]:
-    knn = {"vector": vector.tolist(), "k": candidates, "method_parameters": {"ef_search": candidates}}
+def _candidates(wanted: int) -> int:
+    return next(number for number in CANDIDATES if number >= wanted)
+
+
+def _neighbours(vector: Float32, k: int, filter: Filter | None) -> dict[str, Any]:
+    knn = {"vector": vector.tolist(), "k": k, "method_parameters": {"ef_search": _candidates(k)}}
     if filter is not None:
         knn["filter"] = _condition(filter)
     return {"knn": {"vector": knn}}
