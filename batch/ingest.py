@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from batch import report
 from batch.encode import encode_run
-from batch.ledger import Status, finished_shards
-from batch.plan import Plan, make_plan, unfinished
+from batch.ledger import Status
+from batch.plan import Plan, make_plan, unfinished, waiting_shards
 from batch.sources import Reader, Source
 from batch.statistics import write_statistics
 from imagesearch.clip.model import Encoder
@@ -73,21 +73,21 @@ def encode_shards(
     workers: int | None = None,
     shards: Sequence[int] | None = None,
 ) -> int:
-    """Encode the shards of a run, all of them unless `shards` says which, and return how many images failed.
+    """Encode the shards of a run that aren't done yet, or these of them, and return how many images failed.
 
     Raises:
         StorageError: the output can't be read or written.
     """
-    waiting = set(range(plan.shards) if shards is None else shards) - finished_shards(output, plan.run)
+    waiting = [shard for shard in waiting_shards(output, plan) if shards is None or shard in shards]
     with report.progress(min(plan.upserts, plan.shard_size * len(waiting))) as advance:
         throughput = encode_run(
             output,
             plan,
+            waiting,
             encoder,
             Reader(),
             workers=workers or os.cpu_count() or 1,
             batch_size=batch_size,
-            shards=shards,
             progress=advance,
         )
     totals, _, _ = report.read_totals(output, plan.run, shards=shards)
