@@ -2,8 +2,8 @@
 
     uv run --group bench benchmarks/features.py
 
-needs `npm` on the path, see retrieval.py. OpenMoji's drawings are indexed with the names, tags and groups of the bundled
-pictures (Noto's), and asked for:
+needs `npm` on the path, see retrieval.py. OpenMoji's drawings are indexed with the names, tags and groups of the
+bundled pictures (Noto's), and asked for:
 
 - gap: how much the cosines of texts and of pictures vary over the collection;
 - mixed: a text and a picture of two different things, with and without balance: how often each of both is among the
@@ -20,7 +20,7 @@ import io
 import random
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +47,7 @@ http = urllib3.PoolManager()
 random_ = random.Random(1)  # noqa: S311
 
 Row = dict[str, str]
+BATCH = 50
 
 
 def main() -> None:
@@ -96,17 +97,16 @@ def knowing(statistics: CollectionStatistics | None) -> Iterator[None]:
         yield
 
 
-def ask(url: str, query: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a search."""
-    answer = http.request("POST", f"{url}/search", json=query)
-    if answer.status != 200:
-        raise RuntimeError(f"{answer.status}: {answer.data.decode()}")
-    return dict(answer.json())
-
-
-def ids(answer: dict[str, Any]) -> list[str]:
-    """What was found."""
-    return [hit["id"] for hit in answer["hits"]]
+def ask(url: str, queries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The ids that each of `queries` finds, asked for in batches."""
+    found = []
+    for start in track(range(0, len(queries), BATCH), "asking", console=console, transient=True):
+        body = {"searches": queries[start : start + BATCH]}
+        answer = http.request("POST", f"{url}/search/batch", json=body)
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {answer.data.decode()}")
+        found += [[hit["id"] for hit in one["hits"]] for one in answer.json()["answers"]]
+    return found
 
 
 def show_gap(rows: list[Row], statistics: CollectionStatistics) -> None:
@@ -130,26 +130,26 @@ def show_mixed(url: str, rows: list[Row], statistics: CollectionStatistics) -> N
     pairs = [(a, b) for a, b in zip(rows, others, strict=True) if a["group"] != b["group"]][:500]
     table = Table("mixed", "picture weighs", "text in 10", "picture in 10", "both in 10", "same thing: R@1")
     for name, known in (("plain", None), ("balanced", statistics)):
-        for weight in (0.5, 1.0):
+        for weight in (0.25, 0.5, 1.0):
             with knowing(known):
-                found = [
-                    ids(ask(url, mix(a, b, weight))) for a, b in track(pairs, name, console=console, transient=True)
-                ]
-                same = [ids(ask(url, mix(a, a, weight)))[0] == a["path"] for a, _ in pairs]
+                found = ask(url, [mix(a, b, weight) for a, b in pairs])
+                same = ask(url, [mix(a, a, weight) for a, _ in pairs])
             texts = np.array([a["path"] in ten for (a, _), ten in zip(pairs, found, strict=True)])
             pictures = np.array([b["path"] in ten for (_, b), ten in zip(pairs, found, strict=True)])
-            shares = (texts.mean(), pictures.mean(), (texts & pictures).mean(), np.mean(same))
+            shares = (texts.mean(), pictures.mean(), (texts & pictures).mean(), firsts(pairs, same))
             table.add_row(name, f"{weight}", *(f"{share:.3f}" for share in shares))
-    for name, query in (
-        ("text alone", lambda a: {"text": a["title"]}),
-        ("picture alone", lambda a: mix(a, a, 1.0)["terms"][1]),
-    ):
-        same = [
-            ids(ask(url, {"k": 1, **{k: v for k, v in query(a).items() if k != "weight"}}))[0] == a["path"]
-            for a, _ in pairs
-        ]
-        table.add_row(name, "", "", "", "", f"{np.mean(same):.3f}")
+    alone = {
+        "text alone": [{"text": a["title"]} for a, _ in pairs],
+        "picture alone": [{"image": as_base64(SAMPLES / a["noto"])} for a, _ in pairs],
+    }
+    for name, queries in alone.items():
+        table.add_row(name, "", "", "", "", f"{firsts(pairs, ask(url, queries)):.3f}")
     console.print(table)
+
+
+def firsts(pairs: list[tuple[Row, Row]], found: list[list[str]]) -> float:
+    """How often the first of each pair comes first."""
+    return sum(ids[0] == a["path"] for (a, _), ids in zip(pairs, found, strict=True)) / len(pairs)
 
 
 def mix(a: Row, b: Row, weight: float) -> dict[str, Any]:
@@ -165,27 +165,33 @@ def show_feedback(url: str, rows: list[Row], statistics: CollectionStatistics) -
         groups[row["group"]].add(row["path"])
     large = {name: paths for name, paths in groups.items() if len(paths) >= 40}
     table = Table("feedback", f"ten results ({len(large)} groups)", "1", "2", "3", "4")
-    pages = [precisions(url, name, paths, feedback=False) for name, paths in large.items()]
-    table.add_row("next page", "", *(f"{share:.3f}" for share in np.mean(pages, axis=0)))
+    table.add_row("next page", "", *shares(url, large, feedback=False))
     for name, known in (("plain", None), ("balanced", statistics)):
         for gamma in (0.0, 0.15, 0.25, 0.5):
             with knowing(known), patch.dict(rocchio.__kwdefaults__, gamma=gamma):
-                rounds = [precisions(url, group, paths, feedback=True) for group, paths in large.items()]
-            table.add_row("feedback", f"{name}, gamma {gamma}", *(f"{share:.3f}" for share in np.mean(rounds, axis=0)))
+                table.add_row("feedback", f"{name}, gamma {gamma}", *shares(url, large, feedback=True))
     console.print(table)
 
 
-def precisions(url: str, group: str, right: set[str], *, feedback: bool, rounds: int = 4) -> list[float]:
-    """The share of right ones among the ten results of each round."""
-    liked: list[str] = []
-    unliked: list[str] = []
+def shares(url: str, groups: dict[str, set[str]], *, feedback: bool, rounds: int = 4) -> list[str]:
+    """The share of right ones among the ten results of each round, over all groups."""
+    liked: dict[str, list[str]] = {name: [] for name in groups}
+    unliked: dict[str, list[str]] = {name: [] for name in groups}
     shares = []
     for number in range(rounds):
-        moved = {"like": liked[:50], "unlike": unliked[:50]} if feedback else {"offset": 10 * number}
-        found = ids(ask(url, {"text": group, "k": 10, **moved}))
-        shares.append(sum(path in right for path in found) / 10)
-        liked += [path for path in found if path in right]
-        unliked += [path for path in found if path not in right]
+        found = ask(
+            url,
+            [
+                {"text": name, "k": 10}
+                | ({"like": liked[name], "unlike": unliked[name]} if feedback else {"offset": 10 * number})
+                for name in groups
+            ],
+        )
+        for name, ids in zip(groups, found, strict=True):
+            liked[name] += [id for id in ids if id in groups[name]]
+            unliked[name] += [id for id in ids if id not in groups[name]]
+        right = [sum(id in groups[name] for id in ids) / 10 for name, ids in zip(groups, found, strict=True)]
+        shares.append(f"{np.mean(right):.3f}")
     return shares
 
 
@@ -202,9 +208,11 @@ def show_words(url: str, rows: list[Row]) -> None:
         ("file name", {row["path"]: row["description"] for row in some}),
     ):
         for match in ("vector", "words", "hybrid"):
-            found = {path: ids(ask(url, {"text": text, "match": match, "k": 10})) for path, text in queries.items()}
-            shares = [np.mean([path in ten[:depth] for path, ten in found.items()]) for depth in (1, 5, 10)]
-            table.add_row(name, match, *(f"{share:.3f}" for share in shares))
+            found = ask(url, [{"text": text, "match": match, "k": 10} for text in queries.values()])
+            recall = [
+                np.mean([path in ids[:depth] for path, ids in zip(queries, found, strict=True)]) for depth in (1, 5, 10)
+            ]
+            table.add_row(name, match, *(f"{share:.3f}" for share in recall))
     console.print(table)
 
 

@@ -1,9 +1,9 @@
-"""What each kind of search costs: the query function on an embedded index of 20,000 vectors that are clustered as CLIP's.
+"""What each kind of search costs: the query function on an embedded index of 20,000 vectors, clustered as CLIP's are.
 
     uv run --no-sync python benchmarks/search_speed.py [--images 20000] [--rounds 50]
 
-Encoding is left out, as it is the same for all (a text takes some 20 ms with ViT-B/32 on one core). The kinds take turns,
-so that what else the machine does befalls them all alike: read the ratios to the first row.
+Encoding is left out, as it is the same for all (a text takes some 20 ms with ViT-B/32 on one core). The kinds take
+turns, so that what else the machine does befalls them all alike: read the ratios to the first row.
 """
 
 import argparse
@@ -97,6 +97,7 @@ def kinds(images: int) -> dict[str, Callable[[int], tuple[str, dict[str, Any]]]]
 
     return {
         "text": search(text),
+        "text, in a batch of one (no cursor)": lambda n: ("/search/batch", {"searches": [text(n)]}),
         "text, k 100": search(lambda n: {**text(n), "k": 100}),
         "text, filter": search(lambda n: {**text(n), "filter": {"tags": THINGS[n % 10]}}),
         "three terms": search(lambda n: {"query": f"{THINGS[n % 10]} +{n} -0.5*{THINGS[n % 7]}"}),
