@@ -204,7 +204,7 @@ class World:
 
 def forget_credentials() -> None:
     boto3.DEFAULT_SESSION = None
-    links._session.cache_clear()
+    links.aws_session.cache_clear()
     links._client.cache_clear()
     links._bucket_url.cache_clear()
     get_settings.cache_clear()
