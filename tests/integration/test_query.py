@@ -81,7 +81,7 @@ def storage(photos: Path) -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        for cached in (links._session, links._client, links._bucket_url):
+        for cached in (links.aws_session, links._client, links._bucket_url):
             cached.cache_clear()
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
