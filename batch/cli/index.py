@@ -85,12 +85,12 @@ def search(
     from batch.sources import Reader
     from imagesearch.clip.onnx import OnnxEncoder
     from imagesearch.index import open_index
-    from imagesearch.search import ByImage, ByText, Query, Searcher
+    from imagesearch.search import ByImage, ByText, Query, Searcher, Term
 
     encoder = OnnxEncoder(model_folder(model))  # torch takes seconds to import, and one query needs no GPU
     opened = open_index(index, encoder.info.fingerprint, encoder.info.embed_dim, "lucene")
     by = ByImage(Reader()(Path(query).absolute().as_uri())) if _is_file(query) else ByText(query)
-    hits = Searcher(encoder, opened).search(Query(by, k=k)).hits
+    hits = Searcher(encoder, opened).search(Query((Term(by),), k=k)).hits
     if as_json:
         for hit in hits:
             metadata = hit.metadata.model_dump(mode="json", exclude_none=True)

@@ -1,5 +1,6 @@
 """A model and an index small enough to see through: images are colours, and words are the names of colours."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.errors import InvalidInput
-from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Hit
+from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Facet, Hit, VectorQuery
 from imagesearch.index.filters import And, AnyOf, Filter, Not
 from imagesearch.records import ImageMetadata
 from imagesearch.search import Searcher
@@ -50,7 +51,8 @@ class ColourEncoder:
         return np.stack([embedding(tuple(mean)) for mean in means])
 
     def encode_pixels(self, pixels: Float32) -> Float32:
-        raise NotImplementedError
+        self.seen += ["pixels"] * len(pixels)
+        return np.stack([embedding(tuple(mean)) for mean in pixels.mean(axis=(2, 3)) * 255 + 1])
 
 
 class MemoryIndex:
@@ -60,6 +62,7 @@ class MemoryIndex:
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self.documents = {document.id: document for document in documents}
+        self.searches: list[int] = []
 
     def search(
         self, vector: Float32, k: int, *, filter: Filter | None = None, offset: int = 0, exact: bool = False
@@ -72,6 +75,36 @@ class MemoryIndex:
             if filter is None or matches(document, filter)
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))[offset : offset + k]
+
+    def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
+        self.searches.append(len(queries))
+        return [self.search(one.vector, one.k, filter=one.filter, offset=one.offset) for one in queries]
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+        """By how many of the words are in title and tags."""
+        hits = [
+            Hit(document.id, float(count), document.metadata)
+            for document in self.documents.values()
+            if (filter is None or matches(document, filter))
+            and (count := len({*text.split()} & {document.metadata.title, *document.metadata.tags}))
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:k]
+
+    def facets(
+        self,
+        vector: Float32 | None,
+        fields: Sequence[str],
+        *,
+        filter: Filter | None = None,
+        candidates: int = 1_000,
+        size: int = 20,
+    ) -> dict[str, list[Facet]]:
+        """Of tags; other fields have no values here."""
+        query = np.ones(3, dtype=np.float32) if vector is None else vector
+        found = self.search(query, candidates, filter=filter)
+        tags = Counter(tag for hit in found for tag in hit.metadata.tags)
+        ordered = sorted(tags.items(), key=lambda counted: (-counted[1], counted[0]))
+        return {field: [Facet(*counted) for counted in ordered] if field == "tags" else [] for field in fields}
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         return {id: self.documents[id] for id in ids if id in self.documents}

@@ -135,12 +135,13 @@ def test_words_in_a_body_find_images() -> None:
 def test_a_hit_has_all_that_is_known_of_the_image() -> None:
     (hit,) = post({"text": "red", "k": 1}).body["hits"]
     assert hit["score"] == pytest.approx(1)
-    assert {name: value for name, value in hit.items() if value not in (None, {}) and name != "score"} == {
+    assert {name: value for name, value in hit.items() if value not in (None, {}, []) and name != "score"} == {
         "id": "red",
         "url": "https://photos.example/red.jpg",
         "uri": "https://photos.example/red.jpg",
         "title": "red",
         "tags": ["warm"],
+        "similar_count": 0,
     }
     absent = {"description", "width", "height", "format", "bytes", "color", "created_at", "lat", "lon", "credit"}
     assert absent < hit.keys()
@@ -295,7 +296,7 @@ def test_a_query_string_that_is_not_valid_is_answered_with_400_and_the_field(
 
 def test_an_error_says_what_would_be_right() -> None:
     assert "less than or equal to 100" in post({"text": "red", "k": 101}).body["error"]["message"]
-    assert "text, image, image_url and id" in post({}).body["error"]["message"]
+    assert "text, image, image_url, id, terms, query and cursor" in post({}).body["error"]["message"]
     assert "not text and id" in post({"text": "red", "id": "red"}).body["error"]["message"]
     assert "10,000" in post({"text": "red", "offset": 9_999}).body["error"]["message"]
     assert "there is no such field" in post({"text": "red", "limit": 3}).body["error"]["message"]
