@@ -30,7 +30,7 @@ function arrive() {
 }
 
 function show(entry, search) {
-  stop();
+  abandon();
   tries = 0;
   view = views.get(entry);
   if (!view || (view.at && Date.now() - view.at > FRESH_MS)) {
@@ -73,7 +73,7 @@ addEventListener("click", (event) => { // links to this page; with a modifier th
   const link = event.target.closest("a[href^='?']");
   if (!link || event.defaultPrevented || modified(event)) return;
   event.preventDefault();
-  const search = searchOf(link.search);
+  const search = searches.get(link) ?? searchOf(link.search);
   go(search, () => (isStart(search) ? text : $("#asked")).focus({ preventScroll: true }));
 });
 
@@ -97,6 +97,11 @@ grid.addEventListener("keydown", (event) => {
   if (to < 0) text.focus();
   else if (to > last && lastRow) $("button", more).focus(); // nothing happens where all are loaded
   else cards[Math.min(to, last)].focus();
+});
+
+$(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // no history entry of its own
+  ($(".open", grid) ?? grid).focus();
 });
 
 addEventListener("popstate", arrive);

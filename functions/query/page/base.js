@@ -43,6 +43,15 @@ function creditOf(credit) {
   return words ? { words, href } : { words: credit };
 }
 
+const searches = new WeakMap(); // link → the search that it leads to, pictures and all
+
+/** Let a link of this page lead to a search. */
+function lead(link, search) {
+  link.href = addressOf(search);
+  searches.set(link, search);
+  return link;
+}
+
 /** A link that leaves the page, and tells nothing of where it came from. */
 const away = (href, ...children) => el("a", { href, target: "_blank", rel: "noopener noreferrer" }, ...children);
 

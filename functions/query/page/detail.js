@@ -3,7 +3,7 @@
 
 const detail = $("#detail");
 const AROUND_KM = 10;
-let shown = null; // {hit, list, opener}: what the dialog shows, and what left and right lead through
+let shown = null; // {hit, list, opener, entry}: what the dialog shows, what left and right lead through, and from where
 
 /** Show an image of `list`; closing gives the focus back to `opener`, or to its card. */
 function openDetail(hit, list, opener = null) {
@@ -23,7 +23,7 @@ async function openById(id) {
 }
 
 function showDetail(hit, list, opener = null) {
-  shown = { hit, list, opener };
+  shown = { hit, list, opener, entry: history.state.entry };
   fill({ ...known.get(hit.id), ...hit });
   if (!known.has(hit.id)) lookUp(hit.id).then((found) => found && shown?.hit === hit && fill({ ...found, ...hit }));
   for (const button of detail.querySelectorAll("[data-step]")) button.disabled = !canStep(Number(button.dataset.step));
@@ -37,13 +37,13 @@ function fill(hit) {
   $("h2", detail).textContent = title;
   $(".description", detail).textContent = description === title ? "" : description ?? "";
   $(".tags", detail).replaceChildren(...tags.map((tag) => {
-    return el("li", {}, el("a", { href: addressOf(tagged(tag)), title: "Only images with this tag" }, tag));
+    return el("li", {}, lead(el("a", { title: "Only images with this tag" }, tag), tagged(tag)));
   }));
   const facts = factsOf(hit).filter(([, value]) => value);
   $("dl", detail).replaceChildren(...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
-  $(".alike", detail).href = addressOf(likeThis(hit));
+  lead($(".alike", detail), likeThis(hit));
   $(".around", detail).hidden = !placeOfHit(hit);
-  $(".around", detail).href = addressOf(around(hit));
+  if (placeOfHit(hit)) lead($(".around", detail), around(hit));
   $(".itself", detail).href = addressOf(newSearch(), { image: hit.id });
   setOriginal(hit);
 }
@@ -120,13 +120,13 @@ detail.addEventListener("keydown", ({ key }) => {
   if (key === "ArrowRight") step(1);
 });
 detail.addEventListener("close", () => {
-  const { hit, opener } = shown;
+  const { hit, opener, entry: from } = shown;
   const cards = [...grid.querySelectorAll("li")], item = cards.find((one) => one.hit?.id === hit.id);
   shown = null;
   const { entry, search, image, opened } = history.state;
   if (image !== undefined && opened) history.back();
   else if (image !== undefined) history.replaceState({ entry, search }, "", addressOf(search));
-  (opener ?? (item && $(".open", item)) ?? text).focus();
+  if (entry === from) (opener ?? (item && $(".open", item)) ?? text).focus(); // else a link led on
 });
 
 $(".add", detail).addEventListener("click", () => {

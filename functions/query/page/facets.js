@@ -20,7 +20,7 @@ function renderPanel() {
   $("#sure").checked = search.sure;
   $("#grouped").checked = search.grouped;
   for (const end of ["from", "to"]) $(`#${end}`).value = search[end];
-  $("#side").value = search.side;
+  $("#side-pixels").value = search.side;
   $("#near").hidden = !search.near;
   if (search.near) $("#km").value = search.near.km;
   if (search.near && $("#km").selectedIndex < 0) {
@@ -31,11 +31,12 @@ function renderPanel() {
 }
 
 let counts = {}; // those on screen
+let knowsConfidence = false; // not every collection has statistics
 
 function renderFacets() {
   counts = view.counts ?? counts;
-  const knows = view.hits.some(({ confidence }) => confidence !== null);
-  $("#sure").closest("label").hidden = view.at > 0 && !knows && !view.search.sure && matchOf(view.search) === "vector";
+  knowsConfidence ||= view.hits.some(({ confidence }) => confidence !== null);
+  $("#sure").closest("label").hidden = !knowsConfidence && !view.search.sure;
   const focused = document.activeElement?.closest("#facets [data-key]")?.dataset.key;
   const closed = new Set([...panel.querySelectorAll("details:not([open])")].map(({ dataset }) => dataset.field));
   const groups = Object.keys(FACETS).map((field) => facetGroup(field, !closed.has(field)));
@@ -129,7 +130,7 @@ for (const id of ["from", "to"]) {
     if (target.value === dateOf(target.value)) go({ ...view.search, [id]: target.value });
   });
 }
-$("#side").addEventListener("change", ({ target }) => go({ ...view.search, side: Number(target.value) }));
+$("#side-pixels").addEventListener("change", ({ target }) => go({ ...view.search, side: Number(target.value) }));
 $("#km").addEventListener("change", ({ target }) => {
   go({ ...view.search, near: { ...view.search.near, km: Number(target.value) } });
 });

@@ -7,7 +7,7 @@ const SHRUNK = "data:image/jpeg;base64,"; // how those begin that were drawn her
 const file = $("#file");
 
 async function addPictures(files) {
-  stop();
+  abandon();
   const { signal } = running;
   try {
     const made = await Promise.all(files.map(shrink));
@@ -26,8 +26,8 @@ async function addPictures(files) {
 async function shrink(blob) {
   const called = `“${blob.name}”`;
   if (!blob.size || !/^(image\/(?!svg).*)?$/.test(blob.type)) {
-    const known = "JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF or BMP";
-    throw new Trouble("invalid_image", `${called} is ${blob.size ? "no picture made of pixels" : "empty"}: a ${known} file would do.`);
+    const right = "a JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF or BMP file would do";
+    throw new Trouble("invalid_image", `${called} is ${blob.size ? "no picture made of pixels" : "empty"}: ${right}.`);
   }
   const bitmap = await createImageBitmap(blob).catch(() => null);
   if (!bitmap) return asItIs(blob, called);

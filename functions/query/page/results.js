@@ -17,7 +17,7 @@ const newView = (search) => ({
 });
 
 async function load() {
-  stop();
+  abandon();
   const { signal } = running;
   const shown = view, first = !view.at;
   if (first && !isQuery(view.search)) return complain(new Trouble("no_query", "Your filters stay."));
@@ -45,7 +45,7 @@ async function load() {
 }
 
 /** Put an end to the search under way. */
-function stop() {
+function abandon() {
   running.abort();
   running = new AbortController();
   clearTimeout(waiting);
@@ -111,9 +111,7 @@ function card(hit) {
   $(".title", item).textContent = title;
   $(".score", item).append(...scoreOf(hit));
   $(".open", item).addEventListener("click", () => openDetail(hit, view.hits));
-  const like = $(".alike", item);
-  like.href = addressOf(likeThis(hit));
-  like.ariaLabel = `More like ${title}`;
+  lead($(".alike", item), likeThis(hit)).ariaLabel = `More like ${title}`;
   for (const mark of Object.keys(MARKS)) {
     const button = $(`.${mark}`, item);
     button.ariaLabel = `${MARKS[mark]}: ${title}`;
@@ -197,7 +195,7 @@ function setBusy(busy) {
   $("p", more).textContent = "";
   if (view.hits.length) return;
   say("");
-  $("#weak").hidden = true;
+  $("#weak div").hidden = true;
   $("#summary").textContent = "Searching…";
   grid.replaceChildren(...Array.from(Array(PAGE_SIZE), () => el("li", { className: "skeleton", ariaHidden: true })));
 }
@@ -209,7 +207,7 @@ function summarise() {
   more.hidden = !cursor || !hits.length;
   observer.unobserve(more); // it reports changes only, and the end may be in sight still
   if (!more.hidden) observer.observe(more);
-  $("#weak").hidden = !weak || !hits.length;
+  $("#weak div").hidden = !weak || !hits.length;
   if (!at) return;
   if (!hits.length) {
     const why = isFiltered(search) ? "No image has all that your filters ask for." : "Try another search.";
