@@ -67,7 +67,7 @@ function valueAt(text, position, before) {
     throw wrong(text, position - before.length, `there is nothing after ${before}: write a word, or text in quotes`);
   }
   const found = matchAt(QUOTED, text, position);
-  if (!found) throw wrong(text, position, 'this quote is never closed: end it with "');
+  if (!found) throw wrong(text, position, "this quote is never closed");
   const end = position + found[0].length;
   if (end < text.length && matchAt(WORD, text, end)) {
     throw wrong(text, end, "there must be a blank after the closing quote");

@@ -33,6 +33,7 @@ async function load() {
     Object.assign(shown, { cursor: answer.cursor, at: shown.at || Date.now() });
     if (first) begin(answer, weak);
     append(answer.hits);
+    if (first) renderFacets();
     setBusy(false);
     summarise();
     if (first) countOthers(signal);
@@ -57,7 +58,6 @@ function begin({ hits, facets }, weak) {
   view.weak = weak || (best?.confidence ?? 1) < GOOD;
   view.counts = facets;
   grid.replaceChildren();
-  renderFacets();
 }
 
 /** Until the answer is there, a field of which something was picked shows that alone: what else there is comes here. */
@@ -146,14 +146,29 @@ function similarButton(item, { similar, similar_count: count, ...hit }) {
     open.addEventListener("click", () => openDetail(one, list, open));
     return el("li", {}, open);
   });
-  strip.append(el("ul", { ariaLabel: words }, ...thumbs));
+  strip.append(el("ul", { ariaLabel: `${words}: ${titleOf(hit)}` }, ...thumbs));
   if (count > similar.length) strip.append(el("p", {}, `and ${number.format(count - similar.length)} more`));
-  button.addEventListener("click", () => {
-    strip.hidden = !strip.hidden;
-    button.ariaExpanded = !strip.hidden;
-    if (!strip.isConnected) item.after(strip);
+  const unfold = (open) => {
+    strip.hidden = !open;
+    button.ariaExpanded = open;
+    if (open) endOfRow(item).after(strip);
+  };
+  button.addEventListener("click", ({ detail: clicks }) => {
+    unfold(strip.hidden);
+    if (!strip.hidden && !clicks) $("button", strip).focus(); // by keyboard: what opened may be some cards away
+  });
+  strip.addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape") return;
+    unfold(false);
+    button.focus();
   });
   return button;
+}
+
+/** The last card in the row of this one, so that what is put behind it leaves no hole. */
+function endOfRow(item) {
+  while (item.nextElementSibling?.hit && item.nextElementSibling.offsetTop === item.offsetTop) item = item.nextElementSibling;
+  return item;
 }
 
 // --- Marks: what was found good or bad, until the results are refined by it -------------------------------------------
@@ -237,7 +252,7 @@ const COMPLAINTS = {
   too_many_terms: ["That is too much at once", DESCRIBE],
   unwanted: ["So far, it says only what the images shouldn’t show", DESCRIBE],
   no_query: ["What should the images show?", DESCRIBE],
-  lost: ["This link was made with a picture", CHOOSE],
+  lost: ["This link was made with a picture", ["Choose the picture", () => file.click()]],
   filtered: ["Nothing found", ["Clear filters", () => go(withoutFilters(view.search), () => text.focus())]],
   empty: ["Nothing found", RESTART],
 };
