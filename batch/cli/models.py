@@ -1,4 +1,4 @@
-"""Models: export-model, models, reindex, prune."""
+"""Models: export-model, models, reindex, statistics, prune."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -89,6 +89,31 @@ def reindex(
             failed += ingest(open_source(plan.source, columns=plan.columns), storage, encoder, workers=workers)
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command(no_args_is_help=True)
+def statistics(output: Output) -> None:
+    """Compute the statistics of what each model encoded anew; searches tell by them how sure they are of a hit.
+
+    encode, reindex and the report job of AWS do it at the end of a run.
+
+    Example: imagesearch statistics --output s3://vectors
+    """
+    from batch import report
+    from batch.models import read_models
+    from batch.statistics import write_statistics
+    from imagesearch.statistics import statistics_key
+    from imagesearch.storage import open_storage
+
+    storage = open_storage(output)
+    written = {
+        found.info.fingerprint: write_statistics(storage, found.info.fingerprint) for found in read_models(storage)
+    }
+    for fingerprint, computed in written.items():
+        if computed:
+            report.console.print(f"{statistics_key(fingerprint)}: of {computed.count:,} photos")
+    if not any(written.values()):
+        report.messages.print(f"Nothing is encoded in {output} yet.")
 
 
 @app.command(no_args_is_help=True)

@@ -136,7 +136,7 @@ def test_a_report_follows_when_all_children_are_done(tmp_path: Path, definition:
     ids = {job["jobName"]: job["jobId"] for job in jobs if ":" not in job["jobId"]}
     (report,) = batch.describe_jobs(jobs=[ids[f"report-{plan.run}"]])["jobs"]
     assert report["dependsOn"] == [{"jobId": ids[f"encode-{plan.run}"]}]
-    assert report["container"]["command"] == ["report", plan.run, "--output", output]
+    assert report["container"]["command"] == ["report", plan.run, "--output", output, "--statistics"]
 
 
 def test_a_shard_that_the_run_does_not_have_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ from imagesearch.index.base import Upsert
 from imagesearch.parts import Part, part_key, read_part, write_part
 from imagesearch.records import ImageMetadata
 from imagesearch.settings import get_settings
+from imagesearch.statistics import statistics_key
 from imagesearch.storage import S3Storage
 from local.aws import REGION, Aws, Bucket, Queue
 from local.context import LambdaContext
@@ -303,12 +304,14 @@ def get(path: str, **parameters: str) -> tuple[int, Json]:
 
 def command(*arguments: str) -> bool:
     with pytest.raises(SystemExit) as exit:
-        main([*arguments, "--output", f"s3://{VECTORS}", "--model", str(MODEL)])
+        main([*arguments, "--output", f"s3://{VECTORS}"])
     return not exit.value.code
 
 
 def plan(world: World) -> bool:
-    """As the plan job: a first time, then of a table, then again, which reads what became of the first time."""
+    """As the plan job: a first time, then of a table, then again, which reads what became of the first time; and as the
+    report job, which reads the parts too, and writes the statistics of the collection.
+    """
     with world.acting_as("PlanRole"):
         if not command("plan", f"s3://{PHOTOS}", "--shard-size", "1"):
             return False
@@ -317,7 +320,10 @@ def plan(world: World) -> bool:
     with world.acting_as("PlanRole"):
         if not (command("plan", f"s3://{PHOTOS}/table.csv") and command("plan", f"s3://{PHOTOS}")):
             return False
-    return len(read_plans(S3Storage(VECTORS))) == 2  # nothing has changed in the bucket
+        if not command("report", first.run, "--statistics"):
+            return False
+    # Nothing has changed in the bucket.
+    return len(read_plans(S3Storage(VECTORS))) == 2 and S3Storage(VECTORS).exists(statistics_key(FINGERPRINT))
 
 
 def encode(world: World) -> bool:
@@ -387,29 +393,29 @@ S3_ACTIONS: dict[str, Callable[[str, str], Any]] = {
     "write": lambda bucket, key: boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"x"),
     "delete": lambda bucket, key: boto3.client("s3").delete_object(Bucket=bucket, Key=key),
 }
-PART, PLANNED = "vectors/m/r/00000.parquet", "runs/r/plan.json"
+PART, PLANNED, STATISTICS = "vectors/m/r/00000.parquet", "runs/r/plan.json", "vectors/m/statistics.npz"
 WORK, LEDGER, REJECTED = "runs/r/work/00000.parquet", "runs/r/ledger/00000.parquet", "runs/r/rejected/00000.jsonl"
 PLACES = [
     (PHOTOS, "cat.webp"),
     (PHOTOS, "table.csv"),
-    *((VECTORS, key) for key in (PART, PLANNED, WORK, LEDGER, REJECTED)),
+    *((VECTORS, key) for key in (PART, PLANNED, WORK, LEDGER, REJECTED, STATISTICS)),
 ]
 MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
     "LoaderRole": {
         "list": {place for place in PLACES if place[0] == VECTORS},
-        "read": {(VECTORS, PART), (VECTORS, REJECTED)},
+        "read": {(VECTORS, PART), (VECTORS, REJECTED), (VECTORS, STATISTICS)},
         "write": {(VECTORS, REJECTED)},
     },
     "QueryRole": {"read": {(PHOTOS, "cat.webp"), (PHOTOS, "table.csv")}},
     "PlanRole": {
         "list": set(PLACES),
-        "read": {(PHOTOS, "table.csv"), (VECTORS, PLANNED), (VECTORS, LEDGER)},
-        "write": {(VECTORS, PLANNED), (VECTORS, WORK)},
+        "read": {(PHOTOS, "table.csv"), (VECTORS, PLANNED), (VECTORS, LEDGER), (VECTORS, PART)},
+        "write": {(VECTORS, PLANNED), (VECTORS, WORK), (VECTORS, STATISTICS)},
     },
     "EncodeRole": {
         "list": set(PLACES),
         "read": {(PHOTOS, "cat.webp"), (PHOTOS, "table.csv"), (VECTORS, PLANNED), (VECTORS, WORK), (VECTORS, LEDGER)},
-        "write": {(VECTORS, PART), (VECTORS, LEDGER)},
+        "write": {(VECTORS, PART), (VECTORS, LEDGER), (VECTORS, STATISTICS)},
     },
     "IngestRole": {},
 }

@@ -9,10 +9,13 @@ from PIL import Image
 
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.errors import InvalidInput
+from imagesearch.fetch import Fetcher
 from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Facet, Hit, VectorQuery
 from imagesearch.index.filters import And, AnyOf, Filter, Not
 from imagesearch.records import ImageMetadata
 from imagesearch.search import Searcher
+from imagesearch.service import Service
+from imagesearch.settings import Settings
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "grey": (90, 90, 90)}
 
@@ -40,9 +43,11 @@ class ColourEncoder:
 
     def __init__(self) -> None:
         self.seen: list[str | Image.Image] = []
+        self.batches: list[list[str]] = []
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         self.seen += texts
+        self.batches.append([*texts])
         return np.stack([embedding(COLOURS.get(text, COLOURS["grey"])) for text in texts])
 
     def encode_images(self, images: Sequence[Image.Image]) -> Float32:
@@ -158,3 +163,14 @@ def index() -> MemoryIndex:
 @pytest.fixture
 def searcher(index: MemoryIndex) -> Searcher:
     return Searcher(ColourEncoder(), index, max_image_bytes=100_000)
+
+
+@pytest.fixture
+def service(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The query function searches those images."""
+    from functions.query import app  # a second, which other tests needn't pay
+
+    settings = Settings(index_url="duckdb:///unused", max_image_bytes=100_000)
+    service = Service(searcher, Fetcher(max_bytes=100_000), settings)
+    monkeypatch.setattr(app, "service", lambda: service)
+    return service

@@ -2,11 +2,9 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,94 +22,11 @@ from imagesearch.errors import IndexOverloaded, IndexUnavailable
 from imagesearch.fetch import Fetcher
 from imagesearch.search import Searcher
 from imagesearch.service import Service
-from imagesearch.settings import Settings
-from local.context import LambdaContext
 
 from .conftest import MemoryIndex
+from .query_events import BLUE, CONTEXT, Answer, encoded, event, get, invoke, post
 
-CONTEXT = LambdaContext("query")
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    text: str
-    body: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        is_json = self.headers.get("Content-Type", "").startswith("application/json")
-        self.body = json.loads(self.text) if is_json else None
-
-    @property
-    def titles(self) -> list[str]:
-        assert self.status == 200, self.body
-        return [hit["title"] for hit in self.body["hits"]]
-
-    @property
-    def problem(self) -> tuple[int, str, str | None]:
-        """Status, code and field of an error."""
-        assert self.body.keys() == {"error"}
-        return self.status, self.body["error"]["code"], self.body["error"].get("field")
-
-
-def event(
-    method: str,
-    path: str,
-    query: Mapping[str, str | list[str]] | None = None,
-    body: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    stage: str = "",
-) -> dict[str, Any]:
-    """An event of a REST API with proxy integration; `path` as it is sent, percent-encoded."""
-    parameters = {name: [value] if isinstance(value, str) else value for name, value in (query or {}).items()}
-    return {
-        "resource": "/{proxy+}",
-        "path": path,
-        "httpMethod": method,
-        "headers": dict(headers or {}) or None,
-        "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()} or None,
-        "queryStringParameters": {name: values[-1] for name, values in parameters.items()} or None,
-        "multiValueQueryStringParameters": parameters or None,
-        "pathParameters": {"proxy": path.removeprefix("/")},
-        "stageVariables": None,
-        "requestContext": {"path": stage + path, "stage": stage.removeprefix("/"), "requestId": "request-1"},
-        "body": body,
-        "isBase64Encoded": False,
-    }
-
-
-def invoke(event: dict[str, Any]) -> Answer:
-    answer = app.lambda_handler(event, CONTEXT)
-    json.dumps(answer)  # Lambda must be able to send it
-    headers = {name: ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
-    return Answer(answer["statusCode"], headers, answer["body"])
-
-
-def get(path: str, **query: str | list[str]) -> Answer:
-    return invoke(event("GET", path, query))
-
-
-def post(body: object, **changes: object) -> Answer:
-    text = body if isinstance(body, str) else json.dumps(body)
-    return invoke({**event("POST", "/search", body=text, headers={"Content-Type": "application/json"}), **changes})
-
-
-def encoded(image: Image.Image, format: str = "png") -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-BLUE = encoded(Image.new("RGB", (20, 10), "blue"))
-
-
-@pytest.fixture(autouse=True)
-def service(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> Service:
-    settings = Settings(index_url="duckdb:///unused", max_image_bytes=100_000)
-    service = Service(searcher, Fetcher(max_bytes=100_000), settings)
-    monkeypatch.setattr(app, "service", lambda: service)
-    return service
+pytestmark = pytest.mark.usefixtures("service")
 
 
 def failing(method: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,12 +424,12 @@ def invoke_directly(event: object) -> dict[str, Any]:
 
 
 def test_a_direct_invocation_is_answered() -> None:
-    for event in (
+    for direct in (
         {"query": "blue", "input_type": "text", "k": 1},
         {"query": BLUE, "input_type": "image", "k": 1},
         {"query": "blue", "k": 2, "filter": {"tags": "cold"}},
     ):
-        answer = invoke_directly(event)
+        answer = invoke_directly(direct)
         assert (answer["status_code"], answer["message"]) == (200, "Success")
         assert answer["body"]["hits"][0]["title"] == "blue"
 
@@ -564,6 +479,9 @@ ANYTHING = st.recursive(
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
     max_leaves=20,
 )
+TERM = st.fixed_dictionaries(
+    {}, optional={"text": st.text(), "id": st.text(), "weight": st.floats(-10, 10) | st.integers() | ANYTHING}
+)
 ALMOST = st.fixed_dictionaries(
     {},
     optional={
@@ -574,9 +492,20 @@ ALMOST = st.fixed_dictionaries(
         "k": st.integers() | ANYTHING,
         "offset": st.integers() | ANYTHING,
         "filter": ANYTHING,
+        "terms": st.lists(TERM | ANYTHING, max_size=3) | ANYTHING,
+        "query": st.text() | st.text(alphabet='ab"+-*01. :id') | ANYTHING,
+        "cursor": st.text() | ANYTHING,
+        "like": st.lists(st.sampled_from(["red", "blue", "nothing"]) | st.text()) | ANYTHING,
+        "unlike": st.lists(st.sampled_from(["red", "blue", "nothing"]) | st.text()) | ANYTHING,
+        "match": st.sampled_from(["vector", "words", "hybrid"]) | ANYTHING,
+        "facets": st.lists(st.sampled_from(["tags", "year"]) | ANYTHING) | ANYTHING,
+        "min_confidence": st.floats() | ANYTHING,
+        "group": st.booleans() | ANYTHING,
     },
 )
-PARAMETER = st.sampled_from(["q", "k", "offset", "filter"])
+PARAMETER = st.sampled_from(
+    ["q", "k", "offset", "filter", "query", "like", "match", "facets", "min_confidence", "group"]
+)
 quietly = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -591,6 +520,15 @@ def is_answered_properly(answer: Answer) -> None:
 @given(st.text() | ANYTHING.map(json.dumps) | ALMOST.map(json.dumps))
 def test_no_body_gives_a_500(body: str) -> None:
     is_answered_properly(invoke(event("POST", "/search", body=body)))
+
+
+@quietly
+@given(st.lists(ALMOST | ANYTHING, max_size=4).map(lambda searches: {"searches": searches}) | ANYTHING)
+def test_no_batch_gives_a_500(body: Any) -> None:
+    answer = post(json.dumps(body), "/search/batch")
+    is_answered_properly(answer)
+    if answer.status == 200:
+        assert len(answer.body["answers"]) == len(body["searches"])
 
 
 @quietly

@@ -11,17 +11,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from typing import TYPE_CHECKING, cast
 
-from imagesearch.errors import ImageSearchError, NotFound
+from imagesearch.statistics import CollectionStatistics, read_statistics
 from imagesearch.storage import S3Storage, Storage, open_storage, split_s3_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from imagesearch.statistics import CollectionStatistics
-
 logger = logging.getLogger(__name__)
 
 MAX_AGE_SECONDS = 3_600.0
+MISSING_SECONDS = 60.0
+"""How soon is looked again where there were none: a new collection has them at the end of its first run."""
 PATIENCE_SECONDS = 2.0
 """How long a search waits for statistics while there are none at all; it does without them then."""
 
@@ -29,12 +29,12 @@ PATIENCE_SECONDS = 2.0
 class LatestStatistics:
     """The statistics of the model `fingerprint`, whose vectors have `dim` dimensions, in the output at `url`.
 
-    They are looked at again after an hour. Safe to share between threads.
+    They are looked at again after an hour, or after a minute where there are none. Safe to share between threads.
     """
 
     def __init__(self, url: str, fingerprint: str, dim: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
-        self._key = f"vectors/{fingerprint}/statistics.npz"
+        self._fingerprint = fingerprint
         self._dim = dim
         self._clock = clock
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class LatestStatistics:
         self._due = clock()
         self._known: CollectionStatistics | None = None
 
-    def __call__(self) -> "CollectionStatistics | None":
+    def __call__(self) -> CollectionStatistics | None:
         """The statistics, or None where there are none, or none that can be read, or not in time. Never raises."""
         with self._lock:
             if self._reading is None and self._clock() >= self._due:
@@ -53,23 +53,22 @@ class LatestStatistics:
                     self._known = self._reading.result(0 if self._known else PATIENCE_SECONDS)
                 except NotYet:
                     return self._known
-                self._reading, self._due = None, self._clock() + MAX_AGE_SECONDS
+                self._reading = None
+                self._due = self._clock() + (MAX_AGE_SECONDS if self._known else MISSING_SECONDS)
             return self._known
 
-    def _read(self) -> "CollectionStatistics | None":
+    def _read(self) -> CollectionStatistics | None:
         """What is there now; what was known before, where it can't be read."""
-        from imagesearch.statistics import CollectionStatistics
-
         try:
-            statistics = CollectionStatistics.from_bytes(_open(self._url).read(self._key))
-            if statistics.mean.shape != (self._dim,):
-                raise ValueError(f"they are of dimension {statistics.mean.shape}, not {self._dim}")
-        except NotFound:
-            logger.info("there are no statistics of the collection at %s/%s: no confidence", self._url, self._key)
-            return None
-        except (ImageSearchError, ValueError) as error:
-            logger.warning("the statistics of the collection can't be read: %s", error)
+            statistics = read_statistics(_open(self._url), self._fingerprint)
+        except Exception as error:  # whatever it is, nobody's search should fail because of it
+            logger.warning("no statistics of the collection: %s", error)
             return self._known
+        if statistics is None:
+            logger.info("there are no statistics of the collection in %s", self._url)
+        elif statistics.mean.shape != (self._dim,):
+            logger.warning("the statistics of the collection have %s dimensions", len(statistics.mean))
+            return None
         return statistics
 
 

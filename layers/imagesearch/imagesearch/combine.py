@@ -8,15 +8,12 @@ that terms of equal weight move the ranking equally, whatever they are.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from imagesearch.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from imagesearch.statistics import CollectionStatistics
+from imagesearch.statistics import CollectionStatistics
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -33,7 +30,7 @@ CANCELLED = 1e-6
 
 
 def combine(
-    embeddings: npt.ArrayLike, weights: Sequence[float], statistics: "CollectionStatistics | None" = None
+    embeddings: npt.ArrayLike, weights: Sequence[float], statistics: CollectionStatistics | None = None
 ) -> Float32:
     """The weighted sum of `embeddings` (n, dim), scaled to length 1: (dim,) float32.
 
@@ -52,7 +49,7 @@ def rocchio(
     query: npt.ArrayLike | None,
     liked: npt.ArrayLike,
     unliked: npt.ArrayLike,
-    statistics: "CollectionStatistics | None" = None,
+    statistics: CollectionStatistics | None = None,
     *,
     alpha: float = ALPHA,
     beta: float = BETA,
@@ -78,7 +75,7 @@ def rocchio(
     return combine(np.stack([vector for _, vector in parts]), [weight for weight, _ in parts], statistics)
 
 
-def _deviations(rows: Float64, statistics: "CollectionStatistics | None") -> Float64:
+def _deviations(rows: Float64, statistics: CollectionStatistics | None) -> Float64:
     """What each of `rows` (n, dim) is divided by: (n,)."""
     if statistics is None:
         return np.ones(len(rows))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,7 @@ from imagesearch.images import open_image
 from imagesearch.index.base import Document, VectorIndex
 from imagesearch.index.documents import unit
 from imagesearch.query import By, ById, ByImage, ByText, ByVector, Query
-
-if TYPE_CHECKING:
-    from imagesearch.statistics import CollectionStatistics
+from imagesearch.statistics import CollectionStatistics
 
 Problem = InvalidInput | NotFound
 """What may be wrong with one query, and costs the others nothing."""
@@ -28,7 +25,7 @@ class Embedder:
 
     encoder: Encoder
     index: VectorIndex
-    statistics: "CollectionStatistics | None"
+    statistics: CollectionStatistics | None
     max_image_bytes: int
     max_image_pixels: int
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from imagesearch.clip.model import Encoder, Float32
 from imagesearch.embed import Embedder, Problem
@@ -13,9 +12,7 @@ from imagesearch.groups import group_similar
 from imagesearch.index.base import MAX_RESULTS, Document, Facet, Hit, VectorIndex, VectorQuery
 from imagesearch.index.filters import And, AnyOf, Filter, Not
 from imagesearch.query import CANDIDATES, ById, ByImage, ByText, ByVector, Found, Query, Result, Term
-
-if TYPE_CHECKING:
-    from imagesearch.statistics import CollectionStatistics
+from imagesearch.statistics import CollectionStatistics
 
 __all__ = ["ById", "ByImage", "ByText", "ByVector", "Found", "Query", "Result", "Searcher", "Term"]
 
@@ -37,7 +34,7 @@ class Searcher:
     index: VectorIndex
     max_image_bytes: int = 20_000_000
     max_image_pixels: int = 100_000_000
-    statistics: "CollectionStatistics | None" = None
+    statistics: CollectionStatistics | None = None
 
     def search(self, query: Query) -> Result:
         """The images that `query` asks for.
@@ -141,7 +138,8 @@ class Searcher:
         """How sure it is that each of `hits` is what `vector` stands for; nothing where there are no statistics."""
         if self.statistics is None or vector is None:
             return {}
-        return {hit.id: float(self.statistics.confidence(vector, hit.score)) for hit in hits}
+        confidences = self.statistics.confidences(vector, [hit.score for hit in hits])
+        return {hit.id: confidence for hit, confidence in zip(hits, confidences, strict=True)}
 
     def _groups(self, hits: list[Hit]) -> list[list[Hit]]:
         documents = self.index.get([hit.id for hit in hits])

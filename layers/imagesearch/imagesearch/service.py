@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -23,6 +23,7 @@ from imagesearch.queries import knn_query, queries_of
 from imagesearch.query import CANDIDATES, Found, Query, Result
 from imagesearch.search import Searcher
 from imagesearch.settings import Settings
+from imagesearch.statistics import CollectionStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Service:
     fetcher: Fetcher
     settings: Settings
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-    statistics: LatestStatistics | None = None
+    statistics: Callable[[], CollectionStatistics | None] | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> "Service":

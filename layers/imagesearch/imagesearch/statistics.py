@@ -1,6 +1,6 @@
 """What a collection looks like to a query: how high the cosine of an image that has nothing to do with it is.
 
-A cosine alone says little: a text has one of 0.2 with unrelated images, a picture one of 0.5, and no two texts the same.
+A cosine alone says little: a text has one of 0.2 with unrelated images, a picture of 0.5, and no two texts the same.
 The mean and the covariance of all vectors give, for any query, the mean and the deviation of its cosines over the whole
 collection, without asking the index: for q of length 1 they are q·μ and sqrt(qᵀΣq).
 

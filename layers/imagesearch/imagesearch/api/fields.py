@@ -93,8 +93,9 @@ Weight = Annotated[
         json_schema_extra={"not": {"const": 0}},
     ),
 ]
+IdText = Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
 ImageIds = Annotated[
-    list[Annotated[str, StringConstraints(min_length=1, max_length=1_024)]],
+    list[IdText],
     Field(
         max_length=MAX_IDS,
         description="Ids of indexed images that were found to be good, or bad; they aren't among the results",

@@ -4,7 +4,7 @@ Made after `ClipClient` and `KnnService` of clip-retrieval 2.45.0 (https://githu
 no counterpart here is taken and has no effect: there is one index, and no model of safety, violence or beauty.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
@@ -24,6 +24,7 @@ class KnnRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="ignore",
+        strict=True,
         frozen=True,
         json_schema_extra={
             "examples": [
@@ -58,13 +59,13 @@ class KnnRequest(BaseModel):
     deduplicate: Annotated[bool | None, Field(description="Whether to leave out near-duplicates of better results")] = (
         False
     )
-    num_result_ids: Annotated[float | None, Field(description=_IGNORED)] = None
-    indice_name: Annotated[str | None, Field(description=f"{_IGNORED}: there is one index")] = None
-    use_mclip: Annotated[bool | None, Field(description=_IGNORED)] = None
-    use_safety_model: Annotated[bool | None, Field(description=_IGNORED)] = None
-    use_violence_detector: Annotated[bool | None, Field(description=_IGNORED)] = None
-    aesthetic_score: Annotated[float | str | None, Field(description=_IGNORED)] = None
-    aesthetic_weight: Annotated[float | str | None, Field(description=_IGNORED)] = None
+    num_result_ids: Annotated[Any, Field(description=_IGNORED)] = None
+    indice_name: Annotated[Any, Field(description=f"{_IGNORED}: there is one index")] = None
+    use_mclip: Annotated[Any, Field(description=_IGNORED)] = None
+    use_safety_model: Annotated[Any, Field(description=_IGNORED)] = None
+    use_violence_detector: Annotated[Any, Field(description=_IGNORED)] = None
+    aesthetic_score: Annotated[Any, Field(description=_IGNORED)] = None
+    aesthetic_weight: Annotated[Any, Field(description=_IGNORED)] = None
 
     @model_validator(mode="after")
     def _one_query(self) -> Self:
