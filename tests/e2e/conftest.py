@@ -187,3 +187,15 @@ def page(open_tab: Callable[..., Page]) -> Page:
 def hostile_title() -> str:
     """The title of one of the pictures."""
     return HOSTILE_TITLE
+
+
+@pytest.fixture
+def hostile_id() -> str:
+    """The id of the same picture."""
+    return HOSTILE_ID
+
+
+@pytest.fixture
+def hostile_tag() -> str:
+    """A tag of the same picture."""
+    return HOSTILE_TAG
