@@ -82,7 +82,7 @@ def test_results_are_reached_past_the_filters(page: Page, site: str) -> None:
 def test_what_changes_is_announced(page: Page, site: str) -> None:
     page.goto(site)
     search(page, "dog")
-    expect(page.get_by_role("status").filter(has_text="Closest")).to_be_visible()
+    expect(page.get_by_role("status").and_(page.locator("#summary"))).to_contain_text("Closest")
     box(page).fill('"dog')
     page.keyboard.press("Enter")
     expect(alert(page, "this quote is never closed")).to_be_visible()
@@ -149,27 +149,16 @@ def test_an_address_may_be_anything(page: Page, site: str) -> None:
 
 
 def test_policy_stops_what_gets_into_the_page_all_the_same(page: Page, site: str, expected_errors: list[str]) -> None:
-    expected_errors += [
-        "Executing inline event handler",
-        "Connecting to 'https://example.org",
-        "Fetch API cannot load",
-        "requires 'TrustedHTML'",
-    ]
+    expected_errors += ["requires 'TrustedHTML'", "requires 'TrustedScript'", "Connecting to 'https://", "Fetch API"]
     page.goto(site)
-    refused = page.evaluate(
-        "() => { try { document.body.innerHTML = '<img>' } catch (error) { console.error(error.message); return true } }"
-    )
-    assert refused
-    page.evaluate(
-        """() => {
-            const image = document.createElement("img");
-            image.setAttribute("onerror", "document.title=1");
-            image.src = "data:,";
-            document.body.append(image);
-        }"""
-    )
-    page.wait_for_function("document.querySelector('img[onerror]').complete")
-    page.evaluate("fetch('https://example.org').catch(() => null)")
+    for attempt in (
+        "document.body.innerHTML = '<img src=data:, onerror=document.title=1>'",
+        "document.body.insertAdjacentHTML('beforeend', '<script>document.title=1</script>')",
+        "document.createElement('img').setAttribute('onerror', 'document.title=1')",
+        "setTimeout('document.title=1')",
+    ):
+        assert page.evaluate(f"() => {{ try {{ {attempt} }} catch (error) {{ return error.name }} }}") == "TypeError"
+    assert page.evaluate("fetch('https://example.org').catch(() => 'refused')") == "refused"
     assert page.title() == "Image search"
 
 
@@ -214,7 +203,7 @@ def test_back_and_forward_show_what_was_there(page: Page, site: str) -> None:
 
 def test_an_address_has_all_of_a_search_that_one_can_have(page: Page, site: str) -> None:
     address = (
-        "?query=horse+-0.5*%22green+grass%22+id%3Acat.webp&like=poodle.webp&unlike=abacus.webp&tag=animal&color=brown&year=2021"
+        "?query=horse+-0.5*%22green+grass%22+id%3Acat.webp&like=poodle.webp&unlike=tiger-face.webp&tag=animal&color=brown&year=2021"
         "&orientation=portrait&from=2020-01-31&side=1000&near=47.377%2C8.541%2C100&match=hybrid&sure=1&group=0"
     )
     page.goto(f"{site}/{address}")
@@ -228,7 +217,7 @@ def test_an_address_has_all_of_a_search_that_one_can_have(page: Page, site: str)
     asked = json.loads(sent.value.post_data or "")
     assert asked["terms"][1:] == [{"text": "green grass", "weight": -0.5}, {"id": "cat.webp", "weight": 1}]
     assert (asked["like"], asked["unlike"], asked["match"], asked["group"]) == (
-        ["poodle.webp"], ["abacus.webp"], "hybrid", True,
+        ["poodle.webp"], ["tiger-face.webp"], "hybrid", True,
     )  # fmt: skip
     assert asked["min_confidence"] == 0.5
     assert {"location": {"near": {"lat": 47.377, "lon": 8.541, "km": 100}}} in asked["filter"]["and"]
