@@ -209,7 +209,6 @@ function setBusy(busy) {
   notice.hidden = true;
   $("p", more).textContent = "";
   if (view.hits.length) return;
-  say("");
   $("#weak div").hidden = true;
   $("#summary").textContent = "Searching…";
   grid.replaceChildren(...Array.from(Array(PAGE_SIZE), () => el("li", { className: "skeleton", ariaHidden: true })));
