@@ -37,7 +37,7 @@ def cards(page: Page) -> Locator:
 
 
 def card(page: Page, title: str) -> Locator:
-    return page.locator("#grid > li").filter(has=page.locator(".title", has_text=title)).first
+    return page.locator("#grid > li").filter(has=page.locator(".title").get_by_text(title, exact=True)).first
 
 
 def titles(page: Page) -> list[str]:
