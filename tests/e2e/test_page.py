@@ -12,7 +12,8 @@ from playwright.sync_api import Page, Route, expect
 
 from functions.query import app as query
 from local.gateway import Gateway
-from tests.e2e.search_page import PAGE_SIZE, PHONE, alert, box, card, cards, chips, parts, search, sideways, titles
+
+from .search_page import PAGE_SIZE, PHONE, alert, box, card, cards, chips, parts, search, sideways, titles
 
 OpenTab = Callable[..., Page]
 
@@ -111,7 +112,7 @@ def test_dark_mode_is_dark(open_tab: OpenTab, site: str) -> None:
     assert max(red, green, blue) < 40
 
 
-# --- What comes from outside ------------------------------------------------------------------------------------------
+# --- What comes from outside -----------------------------------------------------------------------------------------
 
 
 def test_what_is_hostile_is_text_and_nothing_else(
@@ -172,7 +173,7 @@ def test_page_asks_nobody_but_its_own_server(page: Page, site: str) -> None:
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(site).netloc}
 
 
-# --- Addresses and history --------------------------------------------------------------------------------------------
+# --- Addresses and history -------------------------------------------------------------------------------------------
 
 
 def test_back_and_forward_show_what_was_there(page: Page, site: str) -> None:
@@ -272,7 +273,7 @@ def test_a_search_that_is_left_is_dropped(page: Page, site: str) -> None:
     assert cleared.value.failure == replaced.value.failure == "net::ERR_ABORTED"
 
 
-# --- The key of the API ------------------------------------------------------------------------------------------------
+# --- The key of the API ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keep", [False, True])

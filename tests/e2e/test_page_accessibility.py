@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.e2e.search_page import PHONE, alert, box, card, cards
+from .search_page import PHONE, alert, box, card, cards
 
 OpenTab = Callable[..., Page]
 

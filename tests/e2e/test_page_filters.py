@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.search_page import PHONE, alert, card, cards, chips, give, search, titles
+from .search_page import PHONE, alert, card, cards, chips, give, search, titles
 
 OpenTab = Callable[..., Page]
 
@@ -87,9 +87,7 @@ def test_years_are_ranges(page: Page, site: str) -> None:
         ("credit", "Ann Example", lambda hit: hit["credit"] == "Ann Example"),
     ],
 )
-def test_other_facets(
-    page: Page, site: str, field: str, value: str, holds: Callable[[dict[str, Any]], bool]
-) -> None:
+def test_other_facets(page: Page, site: str, field: str, value: str, holds: Callable[[dict[str, Any]], bool]) -> None:
     page.goto(f"{site}?q=dog")
     facet(page, field).get_by_role("checkbox", name=value).check()
     expect(page.get_by_role("button", name=f": {value}")).to_be_visible()

@@ -18,7 +18,8 @@ from playwright.sync_api import Page, Request, expect
 
 from imagesearch.compact import CompactTerm, format_query, parse_query
 from imagesearch.errors import InvalidInput
-from tests.e2e.search_page import (
+
+from .search_page import (
     alert,
     box,
     card,
@@ -40,7 +41,7 @@ def asked(request: Request) -> dict[str, Any]:
     return body
 
 
-# --- Chips --------------------------------------------------------------------------------------------------------------
+# --- Chips -----------------------------------------------------------------------------------------------------------
 
 
 def test_words_are_added_as_chips(page: Page, site: str) -> None:
@@ -153,8 +154,8 @@ def test_a_compact_query_that_is_wrong_says_where(page: Page, site: str, query: 
 
 
 PIECES = st.sampled_from(
-    ["dog", "-", "+", '"', "\\", " ", "\t", "\x1c", "\x85", "\ufeff", "\u3000", "2*", "0.5*", "11*", "1e1*", ".5*", "0*",
-     "id:", "image_url:", "https://a.b/c", "🐶", "é", "1e-7*", "3.*", "٣*", "-0*", "\n"]
+    ["dog", "-", "+", '"', "\\", " ", "\t", "\x1c", "\x85", "\ufeff", "\u3000", "2*", "0.5*", "11*", "1e1*", ".5*",
+     "0*", "id:", "image_url:", "https://a.b/c", "🐶", "é", "1e-7*", "3.*", "٣*", "-0*", "\n"]
 )  # fmt: skip
 QUERIES = st.lists(PIECES, max_size=8).map("".join)
 
@@ -193,7 +194,7 @@ def test_compact_queries_mean_here_what_they_mean_to_the_library(page: Page, sit
             assert all(isinstance(term, CompactTerm) for term in parse_query(format_query(terms)))
 
 
-# --- Pictures -----------------------------------------------------------------------------------------------------------
+# --- Pictures --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["choose", "drop", "paste"])
@@ -319,7 +320,7 @@ def test_a_link_that_leads_nowhere_allowed_is_told(page: Page, site: str, expect
     expect(alert(page, "That picture can’t be fetched")).to_be_visible()
 
 
-# --- Marks, and more like this --------------------------------------------------------------------------------------------
+# --- Marks, and more like this ---------------------------------------------------------------------------------------
 
 
 def test_more_like_this_from_a_card_and_from_the_dialog(page: Page, site: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.e2e.search_page import PAGE_SIZE, PHONE, alert, card, cards, ids, scroll_down, search, titles
+from .search_page import PAGE_SIZE, PHONE, alert, card, cards, ids, scroll_down, search, titles
 
 UseIndex = Callable[[str], None]
 OpenTab = Callable[..., Page]
@@ -33,7 +33,7 @@ def answer_pages(page: Page, **answer: Any) -> None:
     )
 
 
-# --- More of them -------------------------------------------------------------------------------------------------------
+# --- More of them ----------------------------------------------------------------------------------------------------
 
 
 def test_scrolling_goes_through_all_images_without_repeats(page: Page, site: str) -> None:
@@ -90,7 +90,7 @@ def test_more_results_can_be_tried_again(page: Page, site: str, expected_errors:
     expect(page.locator("#more p")).to_have_text("")
 
 
-# --- Groups, and how sure it is -----------------------------------------------------------------------------------------
+# --- Groups, and how sure it is --------------------------------------------------------------------------------------
 
 
 def test_near_duplicates_are_one_result_that_unfolds(page: Page, site: str) -> None:
@@ -181,7 +181,7 @@ def test_words_are_matched_by_text(page: Page, site: str, label: str, match: str
     expect(page.get_by_role("radio", name=label)).to_be_checked()
 
 
-# --- One in full --------------------------------------------------------------------------------------------------------
+# --- One in full -----------------------------------------------------------------------------------------------------
 
 
 def test_dialog_tells_what_is_known(page: Page, site: str) -> None:
@@ -189,7 +189,15 @@ def test_dialog_tells_what_is_known(page: Page, site: str) -> None:
     card(page, "dog face").locator(".open").click()
     dialog = page.get_by_role("dialog", name="dog face")
     expect(dialog.locator("img")).to_have_js_property("naturalWidth", 144)
-    for fact in ("animals & nature", "144 × 144 px", "WEBP", "June 15, 20", "47.377° N, 8.541° E", "% sure", "dog-face"):
+    for fact in (
+        "animals & nature",
+        "144 × 144 px",
+        "WEBP",
+        "June 15, 20",
+        "47.377° N, 8.541° E",
+        "% sure",
+        "dog-face",
+    ):
         expect(dialog).to_contain_text(fact)
     download = dialog.get_by_role("link", name="Download")
     expect(download).to_have_attribute("href", re.compile("/dog-face.webp$"))
@@ -296,7 +304,7 @@ def test_a_picture_that_does_not_load_leaves_its_title(page: Page, site: str, ex
     expect(page.locator("#grid .missing")).to_have_text("dog face")
 
 
-# --- What goes wrong ----------------------------------------------------------------------------------------------------
+# --- What goes wrong -------------------------------------------------------------------------------------------------
 
 
 def test_an_empty_index_says_so(page: Page, site: str, use_index: UseIndex, tmp_path: Path) -> None:

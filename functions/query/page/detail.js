@@ -95,7 +95,7 @@ function around(hit) {
   return { ...search, near: { lat: hit.lat, lon: hit.lon, km: AROUND_KM } };
 }
 
-// --- Left, right, and closed --------------------------------------------------------------------------------------------
+// --- Left, right, and closed ----------------------------------------------------------------------------------------
 
 const place = () => shown.list.indexOf(shown.hit);
 const canStep = (by) => shown.list[place() + by] !== undefined || (by > 0 && shown.list === view.hits && view.cursor !== null);

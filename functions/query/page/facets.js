@@ -117,7 +117,7 @@ function renderActive() {
   $("#filters .badge").textContent = active.length || "";
 }
 
-// --- Controls that are always there -----------------------------------------------------------------------------------
+// --- Controls that are always there ---------------------------------------------------------------------------------
 
 for (const radio of panel.querySelectorAll("[name=match]")) {
   radio.addEventListener("change", () => go({ ...view.search, match: radio.value }));
@@ -135,7 +135,7 @@ $("#km").addEventListener("change", ({ target }) => {
   go({ ...view.search, near: { ...view.search.near, km: Number(target.value) } });
 });
 
-// --- The drawer that the panel is in where there is no room beside the results -----------------------------------------
+// --- The drawer that the panel is in where there is no room beside the results --------------------------------------
 
 const narrow = matchMedia("(max-width: 60rem)");
 

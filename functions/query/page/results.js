@@ -171,7 +171,7 @@ function endOfRow(item) {
   return item;
 }
 
-// --- Marks: what was found good or bad, until the results are refined by it -------------------------------------------
+// --- Marks: what was found good or bad, until the results are refined by it -----------------------------------------
 
 function markResult(item, mark) {
   const { id } = item.hit, was = view.marks.get(id);

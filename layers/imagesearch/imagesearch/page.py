@@ -36,6 +36,5 @@ def _inlined(html: str, tag: re.Pattern[str], element: str, folder: Path) -> tup
 
 
 def _sources(texts: list[str]) -> str:
-    return " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts
-    )
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
