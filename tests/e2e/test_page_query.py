@@ -68,7 +68,7 @@ def test_a_click_changes_a_sign_and_a_weight(page: Page, site: str) -> None:
     assert asked(sent.value)["terms"] == [{"text": "dog", "weight": 1}, {"text": "cat", "weight": -1}]
     assert parts(page) == ["+ dog ×1", "− cat ×1"]
     expect(page.get_by_role("button", name="Unwanted: “cat”")).to_be_focused()
-    weight = page.get_by_role("button", name="“cat” counts")
+    weight = page.get_by_role("button", name="Weight of “cat”")
     for shown, size in (("×2", -2), ("×½", -0.5), ("×1", -1)):
         with page.expect_request("**/search") as sent:
             weight.click()
@@ -109,6 +109,17 @@ def test_a_text_is_taken_back_to_be_changed(page: Page, site: str) -> None:
     box(page).fill("poodle")
     page.keyboard.press("Enter")
     expect(chips(page)).to_contain_text(["snow", "poodle"])
+
+
+def test_words_that_were_not_entered_yet_stay(page: Page, site: str) -> None:
+    page.goto(f"{site}?query=dog+%2Bcat")
+    page.get_by_role("button", name="Edit “cat”").click()
+    box(page).fill("kitten")
+    page.get_by_role("button", name="Wanted: “dog”").click()
+    expect(page).to_have_url(f"{site}/?query=-dog+%2Bcat")
+    expect(box(page)).to_have_value("kitten")
+    box(page).press("Enter")
+    expect(page).to_have_url(f"{site}/?query=-dog+%2Bkitten")
 
 
 def test_clear_all_keeps_the_filters(page: Page, site: str) -> None:

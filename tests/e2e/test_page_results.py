@@ -90,6 +90,21 @@ def test_more_results_can_be_tried_again(page: Page, site: str, expected_errors:
     expect(page.locator("#more p")).to_have_text("")
 
 
+def test_the_last_of_the_candidates_says_that_there_may_be_more(page: Page, site: str) -> None:
+    def last(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json() | {"cursor": None}
+        body["hits"][0]["similar_count"] = 480
+        route.fulfill(response=answer, json=body)
+
+    page.route("**/search", last)
+    page.goto(f"{site}?q=dog")
+    expect(page.get_by_text("These are the closest.")).to_be_visible()
+    expect(page.get_by_role("button", name="Load more")).to_be_hidden()
+    page.get_by_role("button", name="480 similar").click()
+    expect(page.locator(".strip")).to_contain_text("and 480 more")
+
+
 # --- Groups, and how sure it is --------------------------------------------------------------------------------------
 
 
@@ -172,7 +187,7 @@ def test_where_confidence_is_unknown_nothing_is_said_of_it(
 def test_words_are_matched_by_text(page: Page, site: str, label: str, match: str) -> None:
     page.goto(f"{site}?q=poodle")
     with page.expect_request("**/search") as sent:
-        page.get_by_role("radio", name=label).check(force=True)
+        page.get_by_role("radio", name=label).check()
     assert json.loads(sent.value.post_data or "")["match"] == match
     expect(page).to_have_url(f"{site}/?q=poodle&match={match}")
     assert titles(page)[0] == "poodle"

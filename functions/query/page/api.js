@@ -37,7 +37,9 @@ function troubleOf({ status, headers }, { code, message, field }) {
   if (status === 429 && code !== "quota_exceeded") {
     return new Trouble("too_many_requests", "It is busy right now.", { after });
   }
-  if (status === 503) return new Trouble("index_unavailable", message ?? "The search is not there right now.", { after });
+  if (status === 503) {
+    return new Trouble("index_unavailable", message ?? "The search is not there right now.", { after });
+  }
   return new Trouble(code ?? "failed", message ?? `The search service answered with status ${status}.`, { field });
 }
 

@@ -9,9 +9,9 @@ function go(search, focus = null) {
   try {
     history.pushState(state, "", addressOf(search));
   } catch { // browsers limit what an entry may hold: it does without pictures then
-    const terms = search.terms.filter(({ kind }) => kind !== "image");
+    const terms = search.terms.filter(({ kind }) => kind !== "image"), lost = search.terms.length - terms.length;
     views.set(state.entry, newView(search));
-    history.pushState({ ...state, search: { ...search, terms, lost: search.terms.length - terms.length } }, "", addressOf(search));
+    history.pushState({ ...state, search: { ...search, terms, lost } }, "", addressOf(search));
   }
   scrollTo(0, 0);
   arrive();
@@ -44,9 +44,9 @@ function show(entry, search) {
 function render() {
   const { search, hits } = view, start = isStart(search);
   document.body.dataset.page = start ? "start" : "results";
-  document.title = start || !search.terms.length ? "Image search" : `${search.terms.map(titleOfTerm).join(" ")} · Image search`;
-  text.value = "";
-  delete text.dataset.instead;
+  document.title = [search.terms.map(titleOfTerm).join(" "), "Image search"].filter(Boolean).join(" · ");
+  if (start) text.value = "";
+  if (!search.terms.some((term) => isSame(term, edited))) edited = null;
   notice.hidden = true;
   $("p", more).textContent = "";
   $("#copied").textContent = "";
@@ -54,8 +54,7 @@ function render() {
   $("#asked").hidden = start;
   renderTerms(search);
   grid.replaceChildren();
-  const shownHits = hits.splice(0);
-  append(shownHits);
+  append(hits.splice(0)); // which puts them back
   setBusy(false);
   summarise();
   renderMarks();
@@ -78,8 +77,8 @@ addEventListener("click", (event) => { // links to this page; with a modifier th
 });
 
 addEventListener("keydown", (event) => {
-  const taken = event.metaKey || event.ctrlKey || event.altKey || event.target.matches("input, select") || $("dialog[open]");
-  if (event.key !== "/" || taken) return;
+  const taken = event.metaKey || event.ctrlKey || event.altKey || $("dialog[open]");
+  if (event.key !== "/" || taken || event.target.matches("input, select")) return;
   event.preventDefault();
   text.focus();
   text.select();

@@ -9,7 +9,12 @@ const $ = (selector, within = document) => within.querySelector(selector);
 
 const known = new Map(); // id → what is known of an image, to name it and to show its picture
 
-/** An element. Text that comes from outside goes in as a child or as textContent, so that it is text and nothing else. */
+/** Keep what a hit tells of its image, and not how well that matched. */
+function learn({ score, confidence, similar, similar_count, ...document }) {
+  known.set(document.id, document);
+}
+
+/** An element. What comes from outside goes in as a child or as textContent: then it is text and nothing else. */
 function el(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);

@@ -47,7 +47,7 @@ function termChip(term, at) {
   sign.textContent = weight < 0 ? "−" : "+";
   sign.ariaLabel = weight < 0 ? `Unwanted: ${called}. Make it wanted` : `Wanted: ${called}. Make it unwanted`;
   size.textContent = `×${Math.abs(weight) === 0.5 ? "½" : number.format(Math.abs(weight))}`;
-  size.ariaLabel = `${called} counts ${number.format(Math.abs(weight))} times. Change`;
+  size.ariaLabel = `Weight of ${called}: ${number.format(Math.abs(weight))}. Change`;
   remove.ariaLabel = `Remove ${called}`;
   const others = () => view.search.terms.filter((_, index) => index !== at);
   const change = (changed, part) => {
@@ -59,7 +59,7 @@ function termChip(term, at) {
   remove.addEventListener("click", drop);
   if (kind === "text") {
     label.ariaLabel = `Edit ${called}`;
-    label.addEventListener("click", () => edit(at));
+    label.addEventListener("click", () => edit(term));
   }
   chip.addEventListener("keydown", (event) => {
     if (event.metaKey || event.ctrlKey || event.altKey) return;
@@ -92,12 +92,13 @@ function focusChip(at, part) {
   ($(`.${part}`, chips[Math.min(at, chips.length - 1)] ?? text) ?? text).focus();
 }
 
+let edited = null; // the term that is in the box; it stays a chip until something else is entered
+
 /** Take a text back into the box, to change it there. */
-function edit(at) {
-  const term = view.search.terms[at];
+function edit(term) {
   const written = term.weight === 1 && isPlain(term) ? term.value : formatQuery([term]);
   text.value = written;
-  text.dataset.instead = at; // it stays a chip until something else is entered
+  edited = term;
   text.focus();
   text.setSelectionRange(written.length, written.length);
 }
@@ -123,18 +124,21 @@ function enter() {
     complain(trouble);
     return;
   }
-  const instead = Number(text.dataset.instead ?? NaN);
-  add(terms, { ...view.search, terms: view.search.terms.filter((_, index) => index !== instead) });
+  if (!add(terms, { ...view.search, terms: view.search.terms.filter((term) => !isSame(term, edited)) })) return;
+  text.value = "";
+  edited = null;
   if (matchMedia("(hover: none)").matches) text.blur(); // puts the keyboard of a phone away
 }
 
+/** Search with more terms; false where those are too many. */
 function add(terms, search = view.search) {
   const next = withTerms(search, terms);
   if (next.terms.length > MAX_TERMS) {
     complain(new Trouble("too_many_terms", `A search takes ${MAX_TERMS} words and pictures at most: remove some.`));
-    return;
+    return false;
   }
   go(next);
+  return true;
 }
 
 $("#search").addEventListener("submit", (event) => {
@@ -143,16 +147,16 @@ $("#search").addEventListener("submit", (event) => {
 });
 
 text.addEventListener("input", () => {
-  if (!text.value) delete text.dataset.instead;
+  if (!text.value) edited = null;
 });
 
 text.addEventListener("keydown", (event) => {
   if (event.key === "ArrowDown") $(".open", grid)?.focus();
   if (event.key !== "Backspace" || text.value || event.repeat || !view.search.terms.length) return;
   event.preventDefault();
-  const last = view.search.terms.length - 1;
-  if (view.search.terms[last].kind === "text") edit(last);
-  else focusChip(last, "remove");
+  const last = view.search.terms.at(-1);
+  if (last.kind === "text") edit(last);
+  else focusChip(view.search.terms.length - 1, "remove");
 });
 
 $("#clear").addEventListener("click", () => {

@@ -98,7 +98,12 @@ function around(hit) {
 // --- Left, right, and closed ----------------------------------------------------------------------------------------
 
 const place = () => shown.list.indexOf(shown.hit);
-const canStep = (by) => shown.list[place() + by] !== undefined || (by > 0 && shown.list === view.hits && view.cursor !== null);
+
+/** Whether there is one so far left or right, if only because more can be loaded. */
+function canStep(by) {
+  const loads = by > 0 && shown.list === view.hits && view.cursor !== null;
+  return loads || shown.list[place() + by] !== undefined;
+}
 
 async function step(by) {
   if (!shown || !canStep(by)) return;

@@ -46,7 +46,8 @@ function renderFacets() {
 
 function facetGroup(field, open) {
   const picked = view.search.picked[field], found = counts[field] ?? [];
-  const values = [...found, ...picked.filter((value) => !found.some((one) => one.value === value)).map((value) => ({ value }))];
+  const unfound = picked.filter((value) => !found.some((one) => one.value === value));
+  const values = [...found, ...unfound.map((value) => ({ value }))];
   if (values.length < 2 && !picked.length) return null; // what all have, or none, narrows nothing down
   const all = unfolded.has(field);
   const shown = values.filter(({ value }, at) => all || at < SHOWN_VALUES || picked.includes(value));
@@ -55,7 +56,8 @@ function facetGroup(field, open) {
   group.dataset.field = field;
   if (values.length > SHOWN_VALUES) {
     const words = all ? "Show fewer" : `Show all ${values.length}`;
-    const button = el("button", { type: "button", className: "plain", ariaLabel: `${words}: ${FACETS[field][1]}` }, words);
+    const ariaLabel = `${words}: ${FACETS[field][1]}`;
+    const button = el("button", { type: "button", className: "plain", ariaLabel }, words);
     button.dataset.key = `${field} all`;
     button.addEventListener("click", () => {
       if (!unfolded.delete(field)) unfolded.add(field);
@@ -70,7 +72,8 @@ function facetValue(field, value, count) {
   const box = el("input", { type: "checkbox", checked: view.search.picked[field].includes(value) });
   box.dataset.key = `${field} ${value}`;
   box.addEventListener("change", () => go(withPicked(view.search, field, toggled(view.search.picked[field], value))));
-  const name = el("span", { className: "value", dir: "auto" }, ...(field === "color" ? [swatch(value)] : []), nameOf(field, value));
+  const name = el("span", { className: "value", dir: "auto" }, nameOf(field, value));
+  if (field === "color") name.prepend(swatch(value));
   const counted = count === undefined ? [] : [el("span", { className: "count" }, number.format(count))];
   return el("li", {}, el("label", {}, box, name, ...counted));
 }
@@ -105,7 +108,8 @@ const placeInWords = ({ lat, lon }) => `${degrees(lat, "NS")}, ${degrees(lon, "E
 function renderActive() {
   const active = activeFilters(view.search);
   $("#active").replaceChildren(...active.map(({ words, without }, at) => {
-    const button = el("button", { type: "button", ariaLabel: `Remove the filter ${words}` }, el("span", { dir: "auto" }, words), icon("close"));
+    const ariaLabel = `Remove the filter ${words}`;
+    const button = el("button", { type: "button", ariaLabel }, el("span", { dir: "auto" }, words), icon("close"));
     button.addEventListener("click", () => go(without, () => ($("#active").children[at]?.firstChild ?? text).focus()));
     return el("li", {}, button);
   }));

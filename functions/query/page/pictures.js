@@ -48,7 +48,7 @@ async function asItIs(blob, called) {
     throw new Trouble("too_large", `This browser can’t make ${called} smaller than ${UPLOAD_BYTES / 1e6} MB.`);
   }
   if (/^\s*<(\?xml|!|svg)/i.test(await blob.slice(0, 64).text())) {
-    throw new Trouble("invalid_image", `${called} is a drawing, whatever its name says: only pictures made of pixels will do.`);
+    throw new Trouble("invalid_image", `${called} is no picture made of pixels, whatever its name says.`);
   }
   return new Promise((resolve, reject) => {
     const reader = new FileReader();

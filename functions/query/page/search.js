@@ -82,7 +82,8 @@ function searchOf(address) {
   Object.assign(search, {
     like: given.getAll("like"), unlike: given.getAll("unlike"), match: oneOf("match", MATCHES, "vector"),
     sure: one("sure") === "1", grouped: one("group") !== "0", from: dateOf(one("from")), to: dateOf(one("to")),
-    side: oneOf("side", SIDES, 0), near: placeOf(one("near")), lost: Math.min(parseInt(one("pictures")) || 0, MAX_TERMS),
+    side: oneOf("side", SIDES, 0), near: placeOf(one("near")),
+    lost: Math.max(0, Math.min(parseInt(one("pictures")) || 0, MAX_TERMS)),
   });
   return search;
 }
@@ -148,16 +149,22 @@ function countRequests(search) {
   });
 }
 
-/** The search with one term more; the same thing twice is one term, with the later weight. */
+const isSame = (term, other) => term.kind === other?.kind && term.value === other.value;
+
+/** The search with some terms more; the same thing twice is one term, with the later weight. */
 function withTerms(search, terms) {
   const all = [...search.terms];
   for (const term of terms) {
-    const same = all.findIndex(({ kind, value }) => kind === term.kind && value === term.value);
-    if (same < 0) all.push(term);
-    else all[same] = term;
+    const at = all.findIndex((one) => isSame(one, term));
+    if (at < 0) all.push(term);
+    else all[at] = term;
   }
-  return { ...search, terms: all, lost: Math.max(0, search.lost - terms.filter(({ kind }) => kind === "image").length) };
+  const pictures = terms.filter(({ kind }) => kind === "image").length;
+  return { ...search, terms: all, lost: Math.max(0, search.lost - pictures) };
 }
 
 const withPicked = (search, field, values) => ({ ...search, picked: { ...search.picked, [field]: values } });
-const toggled = (values, value) => (values.includes(value) ? values.filter((one) => one !== value) : [...values, value]);
+
+function toggled(values, value) {
+  return values.includes(value) ? values.filter((one) => one !== value) : [...values, value];
+}
