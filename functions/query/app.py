@@ -141,9 +141,11 @@ def search_batch(request: api.BatchRequest) -> Response[api.BatchResponse]:
     tags=["Search"],
     responses=responses("Images found, best first", 400, 413, 415, 422),
 )
-def knn_service(request: api.KnnRequest) -> list[api.KnnHit]:
+def knn_service(request: api.KnnRequest) -> Response[list[api.KnnHit]]:
     """Search in the form of clip-retrieval."""
-    return service().knn(request)
+    hits, took = service().knn(request)
+    record(took, k=request.num_images, hits=len(hits))
+    return timed(hits, took)
 
 
 @app.get(

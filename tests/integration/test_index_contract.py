@@ -570,6 +570,16 @@ def test_get_answers_with_the_documents_that_are_there(index: VectorIndex) -> No
     assert index.get([]) == {}
 
 
+def test_each_of_many_documents_comes_with_its_own_vector(index: VectorIndex) -> None:
+    vectors = {f"i{n}": axis(*np.random.default_rng(n).normal(size=DIM)) for n in range(40)}
+    for half in (list(vectors)[:20], list(vectors)[20:]):  # in two segments of OpenSearch
+        fill(index, *(photo(id, vector=vectors[id]) for id in half))
+    documents = index.get(list(vectors))
+    assert documents.keys() == vectors.keys()
+    for id, vector in vectors.items():
+        assert documents[id].vector == pytest.approx(vector, abs=1e-6), id
+
+
 def test_versions_are_of_all_images_that_are_there(open_new: Opener) -> None:
     index = open_new()
     assert list(index.versions()) == []

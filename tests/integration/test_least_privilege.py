@@ -34,7 +34,7 @@ from imagesearch.index.base import Upsert
 from imagesearch.parts import Part, part_key, read_part, write_part
 from imagesearch.records import ImageMetadata
 from imagesearch.settings import get_settings
-from imagesearch.statistics import statistics_key
+from imagesearch.statistics import CollectionStatistics, statistics_key
 from imagesearch.storage import S3Storage
 from local.aws import REGION, Aws, Bucket, Queue
 from local.context import LambdaContext
@@ -204,7 +204,7 @@ class World:
 
 def forget_credentials() -> None:
     boto3.DEFAULT_SESSION = None
-    links._session.cache_clear()
+    links.aws_session.cache_clear()
     links._client.cache_clear()
     links._bucket_url.cache_clear()
     get_settings.cache_clear()
@@ -240,6 +240,7 @@ def world(
     index.drop()
     monkeypatch.setenv("IMAGESEARCH_INDEX_URL", domain[1])
     monkeypatch.setenv("IMAGESEARCH_MODEL", str(MODEL))
+    monkeypatch.setenv("IMAGESEARCH_VECTORS_URL", f"s3://{VECTORS}")
     monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
     forget_credentials()
     for name in ("cat", "pizza"):
@@ -273,18 +274,22 @@ def load(world: World) -> bool:
 
 
 def search(world: World) -> bool:
-    """As the query function: search by words and by id, say how it goes, and sign a URL that a browser can open."""
+    """As the query function: search by words and by id, say how sure it is and how it goes, and sign a URL."""
     index = open_index(world.domain.url, FINGERPRINT, DIM)
     index.create()
     index.bulk([Upsert("cat", 1, np.eye(1, DIM, dtype=np.float32)[0], ImageMetadata(uri=f"s3://{PHOTOS}/cat.webp"))])
     index.refresh()
+    statistics = CollectionStatistics(10, np.zeros(DIM, dtype=np.float32), np.eye(DIM, dtype=np.float32))
+    S3Storage(VECTORS).write(statistics_key(FINGERPRINT), statistics.to_bytes())
     with world.acting_as("QueryRole"):
         answers = [get("/search", q="a cat"), get("/images/cat/similar"), get("/images/cat"), get("/health")]
-        url = answers[0][1]["hits"][0]["url"] if answers[0][0] == 200 else ""
+        hit = answers[0][1]["hits"][0] if answers[0][0] == 200 else {"url": "", "confidence": None}
         # The URL lets whoever has it do what the role may. moto can't check one, so the role itself does it here.
         photo = boto3.client("s3").get_object(Bucket=PHOTOS, Key="cat.webp")
+    url = hit["url"]
     signed = "X-Amz-Security-Token" in url and urllib3.request("GET", url).data == photo["Body"].read()
-    return {status for status, _ in answers} == {200} and signed
+    knows_the_collection = hit["confidence"] is not None
+    return {status for status, _ in answers} == {200} and signed and knows_the_collection
 
 
 def get(path: str, **parameters: str) -> tuple[int, Json]:
@@ -406,7 +411,7 @@ MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
         "read": {(VECTORS, PART), (VECTORS, REJECTED), (VECTORS, STATISTICS)},
         "write": {(VECTORS, REJECTED)},
     },
-    "QueryRole": {"read": {(PHOTOS, "cat.webp"), (PHOTOS, "table.csv")}},
+    "QueryRole": {"read": {(PHOTOS, "cat.webp"), (PHOTOS, "table.csv"), (VECTORS, STATISTICS)}},
     "PlanRole": {
         "list": set(PLACES),
         "read": {(PHOTOS, "table.csv"), (VECTORS, PLANNED), (VECTORS, LEDGER), (VECTORS, PART)},

@@ -1,13 +1,14 @@
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from imagesearch.errors import ImageReason, InvalidImage, InvalidInput, NotFound
 from imagesearch.index.filters import AnyOf
 from imagesearch.query import By
-from imagesearch.search import ById, ByImage, ByText, Query, Searcher, Term
+from imagesearch.search import ById, ByImage, ByText, ByVector, Query, Result, Searcher, Term
 
 
 def png(colour: str, size: tuple[int, int] = (20, 10)) -> bytes:
@@ -84,3 +85,45 @@ def test_a_range_that_the_index_does_not_take_is_refused(searcher: Searcher) -> 
     for query in (by(ByText("red"), k=0), by(ByText("red"), offset=-1), by(ByText("red"), offset=10_000)):
         with pytest.raises(InvalidInput):
             searcher.search(query)
+
+
+def test_an_embedding_finds_what_is_nearest_to_it(searcher: Searcher) -> None:
+    assert titles(searcher, by(ByVector(np.array([0, 7, 0], dtype=np.float32)), k=1)) == ["green"]
+    for wrong in ([1, 0], [0, 0, 0], [float("nan"), 0, 0]):
+        with pytest.raises(InvalidInput, match="vector"):
+            searcher.search(by(ByVector(np.array(wrong, dtype=np.float32))))
+
+
+@pytest.mark.parametrize("weight", [0, float("nan"), float("inf"), 1e9, -1e9])
+def test_a_weight_that_is_none_is_refused(searcher: Searcher, weight: float) -> None:
+    with pytest.raises(InvalidInput, match="a weight must be from -10 to 10, and not 0"):
+        searcher.search(Query((Term(ByText("red")), Term(ByText("blue"), weight))))
+
+
+def test_a_query_for_nothing_is_refused(searcher: Searcher) -> None:
+    with pytest.raises(InvalidInput, match="nothing to search for"):
+        searcher.search(Query())
+    with pytest.raises(InvalidInput, match="there are no facets of 'colour'"):
+        searcher.search(by(ByText("red"), facets=("colour",)))
+
+
+def test_many_queries_are_answered_or_refused_one_by_one(searcher: Searcher) -> None:
+    queries = [
+        by(ByText("red"), k=1),
+        by(ById("nothing")),
+        by(ByImage(b"text")),
+        Query(),
+        by(ByImage(png("blue")), k=1),
+    ]
+    red, missing, broken, empty, blue = searcher.search_many(queries)
+    assert isinstance(red, Result)
+    assert isinstance(blue, Result)
+    assert [red.hits[0].metadata.title, blue.hits[0].metadata.title] == ["red", "blue"]
+    assert [type(one) for one in (missing, broken, empty)] == [NotFound, InvalidImage, InvalidInput]
+    assert searcher.search_many([]) == []
+
+
+def test_candidates_beyond_the_page_are_kept(searcher: Searcher) -> None:
+    result = searcher.search(by(ByText("red"), k=1, candidates=3))
+    assert [found.hit.metadata.title for found in result.rest] == ["yellow", "grey"]
+    assert searcher.search(by(ByText("red"), k=1, offset=9_999, candidates=500)).found == []

@@ -47,7 +47,7 @@ class LatestStatistics:
         """The statistics, or None where there are none, or none that can be read, or not in time. Never raises."""
         with self._lock:
             if self._reading is None and self._clock() >= self._due:
-                self._reading = self._pool.submit(self._read)
+                self._reading = self._pool.submit(self._read, self._open())
             if self._reading is not None:
                 try:
                     self._known = self._reading.result(0 if self._known else PATIENCE_SECONDS)
@@ -57,10 +57,19 @@ class LatestStatistics:
                 self._due = self._clock() + (MAX_AGE_SECONDS if self._known else MISSING_SECONDS)
             return self._known
 
-    def _read(self) -> CollectionStatistics | None:
+    def _open(self) -> Storage | Exception:
+        """Where they are; what is wrong with it is for the log, like all else."""
+        try:
+            return _open(self._url)
+        except Exception as error:
+            return error
+
+    def _read(self, storage: Storage | Exception) -> CollectionStatistics | None:
         """What is there now; what was known before, where it can't be read."""
         try:
-            statistics = read_statistics(_open(self._url), self._fingerprint)
+            if isinstance(storage, Exception):
+                raise storage
+            statistics = read_statistics(storage, self._fingerprint)
         except Exception as error:  # whatever it is, nobody's search should fail because of it
             logger.warning("no statistics of the collection: %s", error)
             return self._known
@@ -76,9 +85,10 @@ def _open(url: str) -> Storage:
     if not url.startswith("s3://"):
         return open_storage(url)
     from botocore.config import Config
-    from botocore.session import Session  # boto3 would only add to the time of a cold start
+
+    from imagesearch.links import aws_session
 
     # Not the client of jobs: nobody waits for statistics as long as for photos.
     config = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=5)
-    client = Session().create_client("s3", config=config)
+    client = aws_session().create_client("s3", config=config)
     return S3Storage(*split_s3_uri(url), client=cast("S3Client", client))

@@ -6,7 +6,7 @@ Only the query function imports this: the library itself doesn't need Powertools
 import binascii
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
@@ -16,6 +16,8 @@ from pydantic_core import to_json
 
 from imagesearch import api
 from imagesearch.errors import InvalidInput
+
+Body = TypeVar("Body")
 
 HEADERS = {"X-Content-Type-Options": ["nosniff"], "Referrer-Policy": ["no-referrer"], "Cache-Control": ["no-store"]}
 MAX_ANSWER_BYTES = 5_800_000
@@ -101,7 +103,7 @@ class Resolver(APIGatewayRestResolver):
         return _error(HTTPStatus.NOT_FOUND, api.ErrorDetail(code="no_such_route", message=message, field=None), {})
 
 
-def timed(body: api.Model, took: api.Took) -> Response[api.Model]:
+def timed(body: Body, took: api.Took) -> Response[Body]:
     """An answer with a header that browsers and proxies know how to show: https://www.w3.org/TR/server-timing/."""
     times = {"encode": took.encode_ms, "search": took.search_ms, "sign": took.sign_ms}
     header = ", ".join(f"{name};dur={milliseconds:.1f}" for name, milliseconds in times.items())

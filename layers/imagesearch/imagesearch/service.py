@@ -119,10 +119,11 @@ class Service:
                 answers.append(api.ErrorAnswer(error=api.explain(result)[1]))
         return api.BatchResponse(answers=answers, took=_took(start, encode_ms, search_ms))
 
-    def knn(self, request: api.KnnRequest) -> list[api.KnnHit]:
-        """What clip-retrieval's service would answer to `request`. Raises as `search` does."""
+    def knn(self, request: api.KnnRequest) -> tuple[list[api.KnnHit], api.Took]:
+        """What clip-retrieval's service would answer to `request`, and how long it took. Raises as `search` does."""
         result = self._searcher().search(knn_query(request, self.fetcher))
-        return [
+        start = perf_counter()
+        hits = [
             api.KnnHit(
                 id=hit.id,
                 similarity=hit.score,
@@ -131,6 +132,7 @@ class Service:
             )
             for hit in result.hits
         ]
+        return hits, _took(start, result.encode_ms, result.search_ms)
 
     def image(self, id: str) -> api.ImageDocument:
         """The indexed image with this id.

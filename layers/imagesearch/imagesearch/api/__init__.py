@@ -16,7 +16,7 @@ from imagesearch.api.answers import (
     SimilarImage,
     Took,
 )
-from imagesearch.api.errors import ErrorAnswer, ErrorDetail, Model, explain, invalid, parse, parse_json
+from imagesearch.api.errors import ErrorAnswer, ErrorDetail, explain, invalid, parse, parse_json
 from imagesearch.api.examples import EXAMPLE_ID
 from imagesearch.api.fields import (
     MAX_BATCH,
@@ -64,7 +64,6 @@ __all__ = [
     "KnnRequest",
     "MatchBy",
     "MinConfidence",
-    "Model",
     "Offset",
     "SearchHit",
     "SearchRequest",

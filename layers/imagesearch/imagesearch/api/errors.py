@@ -26,7 +26,9 @@ class ErrorDetail(BaseModel):
 
     code: str = Field(description="Stable and machine-readable", examples=["invalid_input"])
     message: str = Field(description="For people: what was wrong and what would be right")
-    field: str | None = Field(None, description="The part of the request that is at fault", examples=["k"])
+    field: str | None = Field(
+        None, description="The part of the request that is at fault", examples=["k"], exclude_if=lambda field: not field
+    )
 
 
 class ErrorAnswer(BaseModel):

@@ -39,6 +39,11 @@ ATTEMPTS = 6
 for some 8 seconds."""
 GET_IDS = 500
 """Ids that one request asks for; a vector of 512 dimensions is 6 kB of JSON."""
+COPY_OF_VECTOR = (
+    "float[] all = doc['vector'].value; float[] own = new float[all.length]; "
+    "for (int i = 0; i < all.length; i++) { own[i] = all[i]; } return own"
+)
+"""The plugin reads the vectors of a segment into one array: returned as it is, each document has the last one's."""
 SCAN_IDS = 5_000
 """Ids that one answer has when all are asked for."""
 COMPLETE = {"ignore_unavailable": "true", "allow_partial_search_results": "false"}
@@ -169,7 +174,7 @@ class OpenSearchIndex:
                 "size": len(chunk),
                 "version": True,
                 "_source": WITHOUT_DERIVED,
-                "script_fields": {"vector": {"script": {"lang": "painless", "source": "doc['vector'].value"}}},
+                "script_fields": {"vector": {"script": {"lang": "painless", "source": COPY_OF_VECTOR}}},
             }
             for hit in self._search(body):
                 vector = np.array(hit["fields"]["vector"][0], dtype=np.float32)
