@@ -163,8 +163,8 @@ def show_feedback(url: str, rows: list[Row], statistics: CollectionStatistics) -
     groups: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         groups[row["group"]].add(row["path"])
-    large = {name: paths for name, paths in groups.items() if len(paths) >= 40}
-    table = Table("feedback", f"ten results ({len(large)} groups)", "1", "2", "3", "4")
+    large = {name: paths for name, paths in groups.items() if len(paths) >= 25}
+    table = Table("feedback", f"ten results ({len(large)} groups)", "1", "2", "3")
     table.add_row("next page", "", *shares(url, large, feedback=False))
     for name, known in (("plain", None), ("balanced", statistics)):
         for gamma in (0.0, 0.15, 0.25, 0.5):
@@ -173,7 +173,7 @@ def show_feedback(url: str, rows: list[Row], statistics: CollectionStatistics) -
     console.print(table)
 
 
-def shares(url: str, groups: dict[str, set[str]], *, feedback: bool, rounds: int = 4) -> list[str]:
+def shares(url: str, groups: dict[str, set[str]], *, feedback: bool, rounds: int = 3) -> list[str]:
     """The share of right ones among the ten results of each round, over all groups."""
     liked: dict[str, list[str]] = {name: [] for name in groups}
     unliked: dict[str, list[str]] = {name: [] for name in groups}

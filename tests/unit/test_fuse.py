@@ -16,8 +16,8 @@ def test_what_is_in_both_rankings_comes_first() -> None:
     ]
 
 
-def test_equal_scores_are_ordered_by_id_and_a_repeated_id_counts_once() -> None:
-    assert [id for id, _ in reciprocal_rank_fusion([["b"], ["a"]])] == ["a", "b"]
+def test_of_equal_scores_the_earlier_ranking_wins_and_a_repeated_id_counts_once() -> None:
+    assert [id for id, _ in reciprocal_rank_fusion([["b"], ["a"]])] == ["b", "a"]
     assert reciprocal_rank_fusion([["a", "a", "b"]]) == [("a", 1 / 61), ("b", 1 / 62)]
 
 

@@ -10,8 +10,8 @@ and individual Rank Learning Methods" (SIGIR 2009)."""
 def reciprocal_rank_fusion(rankings: Iterable[Sequence[str]], k: int = RANK_CONSTANT) -> list[tuple[str, float]]:
     """The ids of all `rankings`, each of which is best first, with their fused scores, best first.
 
-    The score of an id is the sum of 1 / (k + rank) over the rankings that it is in, ranks starting at 1. Equal scores
-    are ordered by id.
+    The score of an id is the sum of 1 / (k + rank) over the rankings that it is in, ranks starting at 1. Of equal
+    scores the one comes first that is in the earlier ranking.
 
     ```
     reciprocal_rank_fusion([["a", "b"], ["b", "c"]])  # b, then a, then c
@@ -21,4 +21,4 @@ def reciprocal_rank_fusion(rankings: Iterable[Sequence[str]], k: int = RANK_CONS
     for ranking in rankings:
         for rank, id in enumerate(dict.fromkeys(ranking), start=1):
             scores[id] = scores.get(id, 0.0) + 1 / (k + rank)
-    return sorted(scores.items(), key=lambda scored: (-scored[1], scored[0]))
+    return sorted(scores.items(), key=lambda scored: -scored[1])  # stable: ids came in the order of the rankings

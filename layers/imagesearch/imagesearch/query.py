@@ -18,6 +18,9 @@ Match = Literal["vector", "words", "hybrid"]
 
 CANDIDATES = 500
 """How many images a search goes through where it does more than to rank by cosine; and what a cursor pages through."""
+WORDS_SHARE = 0.5
+"""Where words and vectors are fused, the share of the best BM25 score that a hit must have: with less, it fits only
+what is common in the words, and would drown what fits them all. docs/search.md has what that was worth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from imagesearch.fuse import reciprocal_rank_fusion
 from imagesearch.groups import group_similar
 from imagesearch.index.base import MAX_RESULTS, Document, Facet, Hit, VectorIndex, VectorQuery
 from imagesearch.index.filters import And, AnyOf, Filter, Not
-from imagesearch.query import CANDIDATES, ById, ByImage, ByText, ByVector, Found, Query, Result, Term
+from imagesearch.query import CANDIDATES, WORDS_SHARE, ById, ByImage, ByText, ByVector, Found, Query, Result, Term
 from imagesearch.statistics import CollectionStatistics
 
 __all__ = ["ById", "ByImage", "ByText", "ByVector", "Found", "Query", "Result", "Searcher", "Term"]
@@ -120,8 +120,10 @@ class Searcher:
         worded = self.index.search_words(query.words, depth, filter=_filter(query))
         if query.match == "words":
             return worded
-        hits = {hit.id: hit for hit in (*nearest, *worded)}
-        fused = reciprocal_rank_fusion([[hit.id for hit in ranking] for ranking in (nearest, worded)])
+        fitting = [hit for hit in worded if hit.score >= WORDS_SHARE * worded[0].score]
+        hits = {hit.id: hit for hit in (*nearest, *fitting)}
+        # Words first: of two that are the best in one way each, what is called so is the surer one.
+        fused = reciprocal_rank_fusion([[hit.id for hit in ranking] for ranking in (fitting, nearest)])
         return [replace(hits[id], score=score) for id, score in fused]
 
     def _facets(self, query: Query, vector: Float32 | None, ranking: list[Hit]) -> dict[str, list[Facet]]:
