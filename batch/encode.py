@@ -6,7 +6,7 @@ appear whole or not at all, and a shard that is done twice gives the same part.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from batch.ledger import LedgerRow, Status, finished_shards, write_ledger
+from batch.ledger import LedgerRow, Status, write_ledger
 from batch.models import write_model
 from batch.plan import Plan, WorkItem, read_work
 from batch.throughput import Throughput
@@ -108,15 +108,15 @@ def batch_size_for(encoder: Encoder) -> int:
 def encode_run(
     output: Storage,
     plan: Plan,
+    shards: Sequence[int],
     encoder: Encoder,
     read: ReadImage,
     *,
     workers: int,
     batch_size: int | None = None,
-    shards: Iterable[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Throughput:
-    """Encode the shards of a run, all of them unless `shards` says which, that aren't done yet.
+    """Encode these shards of a run.
 
     `progress` hears how many more images are done. `batch_size` is found by trying if it isn't given.
 
@@ -126,9 +126,7 @@ def encode_run(
     """
     if encoder.info.fingerprint != plan.fingerprint:
         raise ModelError(f"run {plan.run} is for the model {plan.fingerprint}, not {encoder.info.fingerprint}")
-    done = finished_shards(output, plan.run)
-    waiting = [shard for shard in (range(plan.shards) if shards is None else shards) if shard not in done]
-    if not waiting:
+    if not shards:
         return Throughput()
     batch_size = batch_size or batch_size_for(encoder)
     write_model(output, encoder.info)
@@ -136,7 +134,7 @@ def encode_run(
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         run = _Run(output, plan, encoder, read, pool, workers, batch_size, progress)
         try:
-            for shard in waiting:
+            for shard in shards:
                 total.add(run.encode_shard(shard))
         except BaseException:
             pool.shutdown(cancel_futures=True)

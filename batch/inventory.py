@@ -8,16 +8,17 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote_plus, urlencode
+from types import MappingProxyType
+from urllib.parse import parse_qs, unquote_plus, urlencode
 
 import duckdb
 from pydantic import BaseModel, Field, ValidationError
 
 from batch.sources import IMAGE_SUFFIXES, SourceImage
 from imagesearch.errors import NotFound, SourceError
-from imagesearch.parquet import connect, quoted
+from imagesearch.parquet import connect, literal
 from imagesearch.records import ImageMetadata
 from imagesearch.storage import S3Storage, split_s3_uri
 
@@ -54,7 +55,13 @@ class InventorySource:
     A prefix `photos` means `photos/…`, not `photos-old/…`, and ids are relative to it, as with S3Source.
     """
 
+    columns: Mapping[str, str] = MappingProxyType({})
+
     def __init__(self, uri: str, prefix: str = "", suffixes: Sequence[str] = ()) -> None:
+        uri, _, query = uri.partition("?")  # as in its own URI
+        given = parse_qs(query)
+        prefix = prefix or given.get("prefix", [""])[0]
+        suffixes = suffixes or given.get("suffix", [])
         self.bucket, self.key = split_s3_uri(uri)
         self.prefix = prefix.strip("/")
         self.suffixes = frozenset(suffix.lower() for suffix in suffixes) or IMAGE_SUFFIXES
@@ -130,14 +137,14 @@ def _current_objects(manifest: _Manifest, path: Path) -> Iterator[tuple[str, str
     """Bucket, key, size and etag of what isn't deleted or an old version; keys are as they stand in the file."""
     with connect() as con:
         if manifest.format == "Parquet":
-            table = f"read_parquet('{quoted(path)}')"
+            table = f"read_parquet({literal(path)})"
             there = {name for name, *_ in con.execute(f"DESCRIBE FROM {table}").fetchall()}
             names = {name: column for name, column in _PARQUET_NAMES.items() if column in there}
         else:
             columns = [name.strip() for name in manifest.columns.split(",")]
-            types = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in columns)
+            types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
             table = (
-                f"read_csv('{quoted(path)}', columns={{{types}}}, header=false, compression='gzip', delim=',', "
+                f"read_csv({literal(path)}, columns={{{types}}}, header=false, compression='gzip', delim=',', "
                 "quote='\"', escape='\"', nullstr='', auto_detect=false)"
             )
             names = {name: name for name in _PARQUET_NAMES if name in columns}
@@ -152,7 +159,3 @@ def _current_objects(manifest: _Manifest, path: Path) -> Iterator[tuple[str, str
         )
         while rows := con.fetchmany(10_000):
             yield from rows
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -19,7 +19,8 @@ def submit(plan: Plan, output: str, queue: str, definition: str, report_definiti
 
     `definition` takes the parameters `run` and `output`. A single shard is an ordinary job, since an array job has two
     children at least. With `report_definition`, a job that depends on the first writes to its log what became of the
-    run; it goes to the queue that the caller runs in, if it is itself a job, since reporting needs no GPU.
+    run, and renews the statistics of the collection; it goes to the queue that the caller runs in, if it is itself a
+    job, since that needs no GPU.
 
     Raises:
         InvalidInput: the plan has more shards than an array job may have children.
@@ -44,7 +45,7 @@ def submit(plan: Plan, output: str, queue: str, definition: str, report_definiti
             jobName=f"report-{plan.run}",
             jobQueue=os.environ.get("AWS_BATCH_JQ_NAME", queue),
             jobDefinition=report_definition,
-            containerOverrides={"command": ["report", plan.run, "--output", output]},
+            containerOverrides={"command": ["report", plan.run, "--output", output, "--statistics"]},
             dependsOn=[{"jobId": job}],
         )
     return job

@@ -15,8 +15,8 @@ from pathlib import Path
 import duckdb
 
 from batch.throughput import Throughput
-from imagesearch.errors import StorageError
-from imagesearch.parquet import ctrl_c, quoted, write_table
+from imagesearch.errors import NotFound, SourceError, StorageError
+from imagesearch.parquet import columns_of, ctrl_c, literal, write_table
 from imagesearch.storage import Storage
 
 LEDGER_SCHEMA = {
@@ -30,6 +30,9 @@ LEDGER_SCHEMA = {
     "run": "VARCHAR",
     "shard": "BIGINT",
 }
+
+PASSING = (NotFound.code, SourceError.code, StorageError.code)
+"""Reasons that may pass, as when a disk was unmounted or S3 refused for a while: the next run tries again unasked."""
 
 
 class Status(StrEnum):
@@ -100,8 +103,7 @@ def load_ledgers(
     Raises:
         StorageError: a ledger is damaged, or has other columns than LEDGER_SCHEMA.
     """
-    columns = ", ".join(f"{name} {kind}" for name, kind in LEDGER_SCHEMA.items())
-    con.execute(f"CREATE OR REPLACE TABLE ledger ({columns})")
+    con.execute(f"CREATE OR REPLACE TABLE ledger ({columns_of(LEDGER_SCHEMA)})")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(16) as pool:
 
         def download(key: str) -> None:
@@ -118,7 +120,7 @@ def load_ledgers(
 
 
 def _read_ledgers(con: duckdb.DuckDBPyConnection, folder: Path) -> Throughput:
-    files, took = f"'{quoted(folder)}/*.parquet'", Throughput()
+    files, took = literal(folder / "*.parquet"), Throughput()
     try:
         with ctrl_c():
             columns = con.execute(
@@ -150,10 +152,7 @@ def _read_ledgers(con: duckdb.DuckDBPyConnection, folder: Path) -> Throughput:
 
 def current_state(con: duckdb.DuckDBPyConnection) -> None:
     """Make the table `state` from `ledger`: the latest row of each id, where ids listed twice don't count."""
-    con.execute(
-        "CREATE OR REPLACE TABLE state AS SELECT * FROM ledger WHERE status <> 'skipped' "
-        "QUALIFY row_number() OVER (PARTITION BY id ORDER BY version DESC) = 1"
-    )
+    _latest(con, "state", "status <> 'skipped'")
 
 
 def expected_state(con: duckdb.DuckDBPyConnection) -> None:
@@ -161,8 +160,12 @@ def expected_state(con: duckdb.DuckDBPyConnection) -> None:
 
     A photo that failed after it had changed stays in the index as it was, so its earlier row counts.
     """
+    _latest(con, "expected", "status IN ('indexed', 'deleted')")
+
+
+def _latest(con: duckdb.DuckDBPyConnection, table: str, condition: str) -> None:
     con.execute(
-        "CREATE OR REPLACE TABLE expected AS SELECT * FROM ledger WHERE status IN ('indexed', 'deleted') "
+        f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM ledger WHERE {condition} "  # noqa: S608 - our names
         "QUALIFY row_number() OVER (PARTITION BY id ORDER BY version DESC) = 1"
     )
 

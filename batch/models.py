@@ -7,6 +7,7 @@ vectors/<fingerprint>/model.json     what the model is; written by whoever encod
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -23,16 +24,10 @@ DELETERS = 16
 
 @dataclass(frozen=True, slots=True)
 class OutputModel:
-    """A model that an output has runs of, oldest first; `encoded` is how many photos its ledger says are indexed."""
+    """A model that an output has runs of, oldest first."""
 
     info: ModelInfo
     plans: list[Plan]
-    encoded: int
-
-    @property
-    def sources(self) -> list[str]:
-        """The sources that it encoded, oldest first."""
-        return list(dict.fromkeys(plan.source for plan in self.plans))
 
 
 def write_model(output: Storage, info: ModelInfo) -> None:
@@ -63,14 +58,19 @@ def read_models(output: Storage) -> list[OutputModel]:
         plans.setdefault(plan.fingerprint, []).append(plan)
     models = []
     for fingerprint, of_model in plans.items():
-        if output.exists(_model_key(fingerprint)):  # else only planned
-            models.append(OutputModel(read_model(output, fingerprint), of_model, _encoded(output, of_model)))
+        with suppress(NotFound):  # it is only planned
+            models.append(OutputModel(read_model(output, fingerprint), of_model))
     return models
 
 
-def _encoded(output: Storage, plans: list[Plan]) -> int:
+def count_encoded(output: Storage, model: OutputModel) -> int:
+    """How many photos should be in the model's index, as its ledgers say.
+
+    Raises:
+        StorageError: they can't be read.
+    """
     with connect() as con:
-        load_ledgers(con, output, [plan.run for plan in plans])
+        load_ledgers(con, output, [plan.run for plan in model.plans])
         expected_state(con)
         ((count,),) = con.execute("SELECT count(*) FROM expected WHERE status = 'indexed'").fetchall()
         return int(count)

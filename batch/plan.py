@@ -12,22 +12,24 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import duckdb
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from batch.ledger import LEDGER_SCHEMA, current_state, finished_shards, load_ledgers
+from batch.ledger import LEDGER_SCHEMA, PASSING, current_state, finished_shards, load_ledgers
 from batch.sources import Source, SourceImage
 from imagesearch.errors import NotFound, SourceError, StorageError
-from imagesearch.parquet import connect, copy_to, read_table, register
+from imagesearch.parquet import connect, copy_to, load_rows, read_table
 from imagesearch.parts import METADATA_SCHEMA, metadata_of_row, metadata_row
 from imagesearch.records import ImageMetadata
 from imagesearch.storage import Storage
 
 WORK_SCHEMA = {"id": "VARCHAR", "op": "VARCHAR", "problem": "VARCHAR", **METADATA_SCHEMA}
+
+MEMORY = "2GB"
+"""What DuckDB may take for tables; what is more goes to disk. A plan job has 8 GB, a laptop not much more."""
 
 _LISTING_SCHEMA = {"position": "BIGINT", "id": "VARCHAR", "problem": "VARCHAR", **METADATA_SCHEMA}
 
@@ -35,13 +37,15 @@ _LISTING_SCHEMA = {"position": "BIGINT", "id": "VARCHAR", "problem": "VARCHAR", 
 class Plan(BaseModel):
     """`plan.json` of a run.
 
-    `version` is that of all its rows: milliseconds since 1970, and greater than in every earlier run.
+    `version` is that of all its rows: milliseconds since 1970, and greater than in every earlier run. `columns` are
+    those of the source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     source: str
+    columns: dict[str, str]
     fingerprint: str
     created: datetime
     version: int
@@ -98,7 +102,13 @@ def read_plans(output: Storage) -> list[Plan]:
 def unfinished(output: Storage, source: str, fingerprint: str) -> list[Plan]:
     """The runs of this source and model that were interrupted, oldest first."""
     plans = _of_source(read_plans(output), source, fingerprint)
-    return [plan for plan in plans if len(finished_shards(output, plan.run)) < plan.shards]
+    return [plan for plan in plans if waiting_shards(output, plan)]
+
+
+def waiting_shards(output: Storage, plan: Plan) -> list[int]:
+    """The shards of a run that aren't done yet."""
+    done = finished_shards(output, plan.run)
+    return [shard for shard in range(plan.shards) if shard not in done]
 
 
 def _of_source(plans: list[Plan], source: str, fingerprint: str) -> list[Plan]:
@@ -117,7 +127,8 @@ def make_plan(
 ) -> Plan:
     """Plan what has changed in `source` since its last run with this model. Nothing is written if nothing has.
 
-    An image that failed isn't tried again while its etag stays the same, unless `retry_failed`.
+    An image that failed isn't tried again while its etag stays the same, unless `retry_failed`, or the reason was
+    one of PASSING.
 
     Raises:
         SourceError: the source can't be listed, or is suddenly empty and `allow_empty` isn't set.
@@ -128,6 +139,7 @@ def make_plan(
     run = f"{datetime.fromtimestamp(version / 1000, UTC):%Y%m%dT%H%M%S}{version % 1000:03d}Z"
     earlier = [plan.run for plan in _of_source(plans, source.uri, fingerprint)]
     with tempfile.TemporaryDirectory() as folder, connect(Path(folder, "plan.duckdb")) as con:
+        con.execute(f"SET memory_limit = '{MEMORY}'")
         load_ledgers(con, output, earlier)
         current_state(con)
         _load_listing(con, source.list())
@@ -143,6 +155,7 @@ def make_plan(
         plan = Plan(
             run=run,
             source=source.uri,
+            columns=dict(source.columns),
             fingerprint=fingerprint,
             created=created,
             version=version,
@@ -171,13 +184,8 @@ def read_work(output: Storage, run: str, shard: int) -> list[WorkItem]:
 
 def _load_listing(con: duckdb.DuckDBPyConnection, images: Iterator[SourceImage]) -> None:
     """Fill the table `listing`, some thousands at a time: ten million images needn't be in memory."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in _LISTING_SCHEMA.items())
-    con.execute(f"CREATE TABLE listing ({columns})")
-    numbered = enumerate(images)
-    while chunk := list(islice(numbered, 10_000)):
-        rows = ((n, image.id, image.problem, *metadata_row(image.metadata)) for n, image in chunk)
-        register(con, "chunk", _LISTING_SCHEMA, rows)
-        con.execute("INSERT INTO listing FROM chunk")
+    rows = ((n, image.id, image.problem, *metadata_row(image.metadata)) for n, image in enumerate(images))
+    load_rows(con, "listing", _LISTING_SCHEMA, rows)
 
 
 def _find_work(con: duckdb.DuckDBPyConnection, retry_failed: bool) -> None:
@@ -195,7 +203,7 @@ def _find_work(con: duckdb.DuckDBPyConnection, retry_failed: bool) -> None:
             SELECT position, id, 'upsert' AS op, problem, {metadata} FROM ranked
             WHERE nth = 1 AND NOT EXISTS (
                 FROM state WHERE state.id = ranked.id AND state.etag IS NOT DISTINCT FROM ranked.etag
-                AND (status = 'indexed' OR status = 'failed' AND NOT $retry_failed))
+                AND (status = 'indexed' OR status = 'failed' AND NOT $retry_failed AND reason NOT IN $passing))
             UNION ALL BY NAME
             SELECT position, id, 'skip' AS op, {metadata} FROM ranked
             WHERE nth > 1 AND NOT EXISTS (
@@ -206,7 +214,7 @@ def _find_work(con: duckdb.DuckDBPyConnection, retry_failed: bool) -> None:
             WHERE status <> 'deleted' AND NOT EXISTS (FROM listing WHERE listing.id = state.id)
         ) ORDER BY n
         """,  # noqa: S608 - our names
-        {"retry_failed": retry_failed},
+        {"retry_failed": retry_failed, "passing": PASSING},
     )
 
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-
-import duckdb
 
 from batch.ledger import expected_state, load_ledgers
-from batch.plan import read_plans
+from batch.models import OutputModel
 from imagesearch.index.base import Action, BulkResult, Delete, VectorIndex
-from imagesearch.parquet import connect, register
+from imagesearch.parquet import connect, load_rows
 from imagesearch.parts import part_key, read_part
 from imagesearch.storage import Storage
 
@@ -39,8 +36,8 @@ class Difference:
         return [id for part in self.missing for id in part.ids]
 
 
-def compare(output: Storage, index: VectorIndex, fingerprint: str) -> Difference:
-    """How `index` differs from what was encoded with the model.
+def compare(output: Storage, index: VectorIndex, model: OutputModel) -> Difference:
+    """How `index` differs from what was encoded with `model`.
 
     A photo that couldn't be encoded anew after it had changed stays in the index as it was, which is no difference.
     What the loader hasn't come to yet is one.
@@ -49,11 +46,10 @@ def compare(output: Storage, index: VectorIndex, fingerprint: str) -> Difference
         StorageError: the output can't be read.
         IndexUnavailable, IndexOverloaded: the index doesn't answer.
     """
-    runs = [plan.run for plan in read_plans(output) if plan.fingerprint == fingerprint]
     with connect() as con:
-        load_ledgers(con, output, runs)
+        load_ledgers(con, output, [plan.run for plan in model.plans])
         expected_state(con)
-        _load_versions(con, index)
+        load_rows(con, "indexed", {"id": "VARCHAR", "version": "BIGINT"}, index.versions())
         missing = con.execute(
             """
             SELECT run, shard, list(id ORDER BY id) FROM expected LEFT JOIN indexed USING (id)
@@ -71,7 +67,7 @@ def compare(output: Storage, index: VectorIndex, fingerprint: str) -> Difference
     return Difference([Missing(*row) for row in missing], [Delete(*row) for row in surplus])
 
 
-def repair(output: Storage, index: VectorIndex, fingerprint: str, difference: Difference) -> BulkResult:
+def repair(output: Storage, index: VectorIndex, model: OutputModel, difference: Difference) -> BulkResult:
     """Bring `index` to what it should be: missing images come from their parts.
 
     Raises:
@@ -81,21 +77,11 @@ def repair(output: Storage, index: VectorIndex, fingerprint: str, difference: Di
 
     def actions() -> Iterator[Action]:
         for missing in difference.missing:
-            key, ids = part_key(fingerprint, missing.run, missing.shard), set(missing.ids)
-            part = read_part(output.read(key), fingerprint=fingerprint, name=key)
+            key, ids = part_key(model.info.fingerprint, missing.run, missing.shard), set(missing.ids)
+            part = read_part(output.read(key), fingerprint=model.info.fingerprint, name=key)
             yield from (action for action in part.actions if action.id in ids)
         yield from difference.surplus
 
     result = index.bulk(actions())
     index.refresh()
     return result
-
-
-def _load_versions(con: duckdb.DuckDBPyConnection, index: VectorIndex) -> None:
-    """Make the table `indexed` with the id and version of each image."""
-    schema = {"id": "VARCHAR", "version": "BIGINT"}
-    con.execute("CREATE TABLE indexed (id VARCHAR, version BIGINT)")
-    versions = iter(index.versions())
-    while chunk := list(islice(versions, 10_000)):
-        register(con, "chunk", schema, chunk)
-        con.execute("INSERT INTO indexed FROM chunk")

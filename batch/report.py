@@ -152,15 +152,13 @@ def show_difference(index: str, difference: Difference, limit: int) -> None:
     console.print(table)
 
 
-def show_models(models: Sequence[tuple[OutputModel, int]]) -> None:
-    """Models, each with the number of images in its index."""
+def show_models(models: Sequence[tuple[OutputModel, int, int]]) -> None:
+    """Models, each with how many images should be in its index, and are."""
     table = _table("fingerprint", "model", "weights", "last run", "encoded", "in the index", "coverage")
-    for model, indexed in models:
-        coverage = f"{min(1.0, indexed / model.encoded):.1%}" if model.encoded else ""
+    for model, encoded, indexed in models:
+        coverage = f"{min(1.0, indexed / encoded):.1%}" if encoded else ""
         info, last = model.info, model.plans[-1].run
-        table.add_row(
-            info.fingerprint, info.name, info.pretrained, last, f"{model.encoded:,}", f"{indexed:,}", coverage
-        )
+        table.add_row(info.fingerprint, info.name, info.pretrained, last, f"{encoded:,}", f"{indexed:,}", coverage)
     console.print(table)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISLNK, S_ISREG
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -59,7 +60,12 @@ class Source(Protocol):
 
     @property
     def uri(self) -> str:
-        """Names the source in plans: the same source has the same URI in every run."""
+        """Names the source in plans: the same source has the same URI in every run, and `open_source` takes it."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """What else `open_source` has to be told to open it again: of a table, the columns that were chosen."""
         ...
 
     def list(self) -> Iterator[SourceImage]:
@@ -78,7 +84,7 @@ def open_source(
     """The source at `uri`: a folder, `s3://bucket/prefix`, or a .csv, .tsv or .parquet file, local or on S3.
 
     `s3://…/manifest.json` is an S3 Inventory. `columns` is for tables alone (see TableSource), `prefix` and `suffixes`
-    are for inventories (see InventorySource).
+    are for inventories (see InventorySource), whose own URI has them in it.
 
     Raises:
         SourceError: there is no such folder or file, or it is of another kind, or of one without these options.
@@ -87,7 +93,7 @@ def open_source(
     from batch.tables import TableSource
 
     table = Path(uri).suffix.lower() in TABLE_SUFFIXES
-    inventory = uri.startswith("s3://") and Path(uri).name == MANIFEST
+    inventory = uri.startswith("s3://") and Path(uri.partition("?")[0]).name == MANIFEST
     if columns and not table:
         raise SourceError(f"{uri} is no table, so there are no columns to name")
     if (prefix or suffixes) and not inventory:
@@ -112,6 +118,8 @@ class FolderSource:
 
     Hidden files are left out, and so are symbolic links, which may lead anywhere, or in circles.
     """
+
+    columns: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -151,6 +159,8 @@ class FolderSource:
 
 class S3Source:
     """The photos under an S3 prefix. A prefix `photos` means `photos/…`, not `photos-old/…`."""
+
+    columns: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, uri: str, storage: S3Storage | None = None) -> None:
         self.storage = storage or S3Storage(*split_s3_uri(uri))

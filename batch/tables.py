@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from batch.sources import SourceImage, path_of_uri
 from imagesearch.errors import NotFound, SourceError
-from imagesearch.parquet import connect, quoted
+from imagesearch.parquet import connect, literal
 from imagesearch.records import ImageMetadata
 from imagesearch.storage import file_etag, open_storage
 
@@ -104,7 +104,7 @@ def _text_rows(path: Path, columns: Mapping[str, str], delimiter: str) -> Iterat
 def _parquet_rows(path: Path, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     with connect() as con:
         con.execute("SET TimeZone = 'UTC'")
-        con.execute(f"FROM read_parquet('{quoted(path)}')")
+        con.execute(f"FROM read_parquet({literal(path)})")
         names = _column_names([name for name, *_ in con.description or ()], columns, path)
         while rows := con.fetchmany(10_000):
             yield from (dict(zip(names, row, strict=True)) for row in rows)

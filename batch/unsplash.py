@@ -31,7 +31,7 @@ from batch.sources import path_of_uri
 from batch.unsplash_dataset import describe, load, unpack
 from imagesearch.errors import ImageReason, InvalidImage, InvalidInput, NotFound, SourceError, UnreachableUrl
 from imagesearch.images import open_image
-from imagesearch.parquet import connect, copy_to, register
+from imagesearch.parquet import connect, copy_to, load_rows
 from imagesearch.storage import FolderStorage, Storage
 
 LITE_ARCHIVE = "https://unsplash.com/data/lite/latest"
@@ -199,11 +199,8 @@ def _local_archive(archive: str, dataset: str, destination: Storage, work: Path)
 
 def _load_there(con: duckdb.DuckDBPyConnection, destination: Storage, folder: str) -> None:
     """Make the table `there` of the ids of the photos that are in the destination."""
-    con.execute("CREATE OR REPLACE TABLE there (photo_id VARCHAR)")
     ids = ((Path(found.key).stem,) for found in destination.list(f"{folder}/") if found.key.endswith(".jpg"))
-    for chunk in _chunks(ids, 100_000):
-        register(con, "chunk", {"photo_id": "VARCHAR"}, chunk)
-        con.execute("INSERT INTO there FROM chunk")
+    load_rows(con, "there", {"photo_id": "VARCHAR"}, ids)
 
 
 def _missing(con: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
@@ -268,14 +265,3 @@ def _in_threads(
             stop()
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    chunk: list[T] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from imagesearch.errors import SourceError
-from imagesearch.parquet import quoted
+from imagesearch.parquet import identifier, literal
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +115,10 @@ def _load_file(con: duckdb.DuckDBPyConnection, kind: str, path: Path) -> None:
         if len(set(header)) < len(header):
             raise SourceError(f"{path.name} of the dataset has two columns of one name: {', '.join(header)}")
         for name in header:
-            con.execute(f"ALTER TABLE {kind} ADD COLUMN IF NOT EXISTS {_name(name)} VARCHAR")
-        types = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in header)
+            con.execute(f"ALTER TABLE {kind} ADD COLUMN IF NOT EXISTS {identifier(name)} VARCHAR")
+        types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header)
         con.execute(
-            f"INSERT INTO {kind} BY NAME FROM read_csv('{quoted(path)}', delim='{delimiter}', columns={{{types}}}, "
+            f"INSERT INTO {kind} BY NAME FROM read_csv({literal(path)}, delim='{delimiter}', columns={{{types}}}, "
             "header=true, quote='\"', escape='\"', nullstr='', auto_detect=false, store_rejects=true)"
         )
         rejected = con.execute(
@@ -142,7 +142,7 @@ def describe(con: duckdb.DuckDBPyConnection, folder: str, min_confidence: float)
     if _swapped(con):
         lat, lon = lon, lat
     used = {"photo_id", "photo_submitted_at", "photo_description", "ai_description", lat, lon}
-    others = [_name(name) for name, *_ in con.execute("DESCRIBE photos").fetchall() if name not in used]
+    others = [identifier(name) for name, *_ in con.execute("DESCRIBE photos").fetchall() if name not in used]
     return f"""(
         WITH scored AS (
             SELECT photo_id, keyword, bool_or(suggested_by_user IN ('t', 'true', '1')) IS TRUE AS by_person,
@@ -188,11 +188,3 @@ def _swapped(con: duckdb.DuckDBPyConnection) -> bool:
         "max(abs(try_cast(photo_location_longitude AS DOUBLE))) <= 90 FROM photos"
     ).fetchone()
     return row is not None and all(row)
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -92,7 +92,7 @@ def ours(photos: Path, model: Path) -> float:
         plan = make_plan(FolderSource(photos), output, encoder.info.fingerprint)
         encoder.encode_images([Image.new("RGB", (9, 9))])  # load the model
         started = time.perf_counter()
-        encode_run(output, plan, encoder, Reader(), workers=os.cpu_count() or 1)
+        encode_run(output, plan, range(plan.shards), encoder, Reader(), workers=os.cpu_count() or 1)
         return plan.upserts / (time.perf_counter() - started)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from batch.ledger import finished_shards
+from batch.models import read_models
 from batch.plan import read_plans
 from batch.reconcile import compare
 from batch.report import read_totals
@@ -146,7 +147,8 @@ def agree(output: FolderStorage, index_url: str, info: ModelInfo, photos: Path, 
     """End it unless index, ledger and folder have the same pictures."""
     index = open_index(index_url, info.fingerprint, info.embed_dim)
     check(what, index.count(), sum(1 for _ in photos.iterdir()), started)
-    if difference := compare(output, index, info.fingerprint):
+    (model,) = read_models(output)
+    if difference := compare(output, index, model):
         sys.exit(f"index and ledger differ: {difference}")
     if {id for id, _ in index.versions()} != {path.name for path in photos.iterdir()}:
         sys.exit("the index has other images than the folder")

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch.ledger import LedgerRow, Status, write_ledger
@@ -34,6 +34,7 @@ class Listing:
     changed: bool = False
     gone: bool = False
     uri: str = BUCKET
+    columns: dict[str, str] = field(default_factory=dict)
 
     def list(self) -> Iterator[SourceImage]:
         """See Source."""

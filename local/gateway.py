@@ -19,7 +19,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from imagesearch.api import ErrorAnswer, ErrorDetail
+from imagesearch.api.errors import ErrorAnswer, ErrorDetail
 from imagesearch.errors import InvalidImage, InvalidInput
 from imagesearch.images import jpeg_thumbnail, open_image
 from local.context import Handler, LambdaContext

@@ -1,6 +1,7 @@
 """The deployed path on one machine: bucket → queue → loader → index → query function → HTTP."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ def stack(
                 IMAGESEARCH_INDEX_URL=index_url,
                 IMAGESEARCH_MODEL=str(model.resolve()),
                 IMAGESEARCH_FILE_BASE_URL=f"{gateway.url}/files",
+                IMAGESEARCH_VECTORS_URL=f"s3://{BUCKET}",
+                IMAGESEARCH_CURSOR_SECRET=secrets.token_hex(),
             )
         )
         query.service.cache_clear()

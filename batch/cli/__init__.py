@@ -24,9 +24,9 @@ for commands in (runs, index, models, unsplash, demo):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; trouble that was foreseen is a message and exit code 1, not a traceback."""
+    """Run the command line; trouble that was foreseen, or with a file, is a message and exit code 1, no traceback."""
     try:
         app(arguments)
-    except ImageSearchError as error:
+    except (ImageSearchError, OSError) as error:
         complain(f"Error: {error}")
         sys.exit(1)

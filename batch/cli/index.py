@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch.cli.options import SOME_FAILED, Engine, Index, Model, Output, Shards, complain, model_folder
+from batch.cli.options import SOME_FAILED, Engine, Index, Model, Output, Shards, complain, index_of, model_folder
 from imagesearch.errors import InvalidInput, PartError
 
 if TYPE_CHECKING:
@@ -85,12 +85,12 @@ def search(
     from batch.sources import Reader
     from imagesearch.clip.onnx import OnnxEncoder
     from imagesearch.index import open_index
-    from imagesearch.search import ByImage, ByText, Query, Searcher
+    from imagesearch.search import ByImage, ByText, Query, Searcher, Term
 
     encoder = OnnxEncoder(model_folder(model))  # torch takes seconds to import, and one query needs no GPU
     opened = open_index(index, encoder.info.fingerprint, encoder.info.embed_dim, "lucene")
     by = ByImage(Reader()(Path(query).absolute().as_uri())) if _is_file(query) else ByText(query)
-    hits = Searcher(encoder, opened).search(Query(by, k=k)).hits
+    hits = Searcher(encoder, opened).search(Query((Term(by),), k=k)).hits
     if as_json:
         for hit in hits:
             metadata = hit.metadata.model_dump(mode="json", exclude_none=True)
@@ -121,7 +121,6 @@ def reconcile(
     from batch.models import read_models
     from batch.reconcile import compare, repair
     from imagesearch.errors import NotFound
-    from imagesearch.index import open_index
     from imagesearch.storage import open_storage
 
     storage = open_storage(output)
@@ -130,13 +129,13 @@ def reconcile(
         raise NotFound(f"nothing in {storage.uri} is encoded" + (f" with a model {fingerprint}" if fingerprint else ""))
     agree = True
     for model in models:
-        opened = open_index(index, model.info.fingerprint, model.info.embed_dim)
-        difference = compare(storage, opened, model.info.fingerprint)
+        opened = index_of(index, model)
+        difference = compare(storage, opened, model)
         report.show_difference(opened.name, difference, limit)
         if fix and difference:
-            result = repair(storage, opened, model.info.fingerprint, difference)
+            result = repair(storage, opened, model, difference)
             report.show_refused(result)
-            difference = compare(storage, opened, model.info.fingerprint)
+            difference = compare(storage, opened, model)
             report.console.print("They agree now." if not difference else "They still don't agree.")
         agree = agree and not difference
     if not agree:

@@ -1,15 +1,21 @@
-"""Models: export-model, models, reindex, prune."""
+"""Models: export-model, models, reindex, statistics, prune."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from batch.cli.options import SOME_FAILED, Index, Model, Output, Workers, model_folder, need_torch, until_stopped
-
-if TYPE_CHECKING:
-    from batch.models import OutputModel
-    from imagesearch.index.base import VectorIndex
+from batch.cli.options import (
+    SOME_FAILED,
+    Index,
+    Model,
+    Output,
+    Workers,
+    index_of,
+    model_folder,
+    need_torch,
+    until_stopped,
+)
 
 app = typer.Typer()
 
@@ -39,14 +45,15 @@ def models(output: Output, index: Index) -> None:
     Example: imagesearch models --output s3://vectors --index https://…
     """
     from batch import report
-    from batch.models import read_models
+    from batch.models import count_encoded, read_models
     from imagesearch.storage import open_storage
 
-    found = read_models(open_storage(output))
+    storage = open_storage(output)
+    found = read_models(storage)
     if not found:
         report.messages.print(f"Nothing is encoded in {output} yet.")
         return
-    report.show_models([(model, _index_of(index, model).count()) for model in found])
+    report.show_models([(model, count_encoded(storage, model), index_of(index, model).count()) for model in found])
 
 
 @app.command(no_args_is_help=True)
@@ -72,16 +79,41 @@ def reindex(
     from imagesearch.storage import open_storage
 
     storage, encoder = open_storage(output), open_encoder(model_folder(model))
-    sources = dict.fromkeys(source for found in read_models(storage) for source in found.sources)
-    if not sources:
+    plans = {plan.source: plan for found in read_models(storage) for plan in found.plans}
+    if not plans:
         raise InvalidInput(f"there are no runs in {storage.uri}: imagesearch encode makes one")
     failed = 0
     with until_stopped("The same command goes on from here."):
-        for source in sources:
-            typer.echo(f"{source}, with the model {encoder.info.fingerprint}:", err=True)
-            failed += ingest(open_source(source), storage, encoder, workers=workers)
+        for plan in plans.values():
+            typer.echo(f"{plan.source}, with the model {encoder.info.fingerprint}:", err=True)
+            failed += ingest(open_source(plan.source, columns=plan.columns), storage, encoder, workers=workers)
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command(no_args_is_help=True)
+def statistics(output: Output) -> None:
+    """Compute the statistics of what each model encoded anew; searches tell by them how sure they are of a hit.
+
+    encode, reindex and the report job of AWS do it at the end of a run.
+
+    Example: imagesearch statistics --output s3://vectors
+    """
+    from batch import report
+    from batch.models import read_models
+    from batch.statistics import write_statistics
+    from imagesearch.statistics import statistics_key
+    from imagesearch.storage import open_storage
+
+    storage = open_storage(output)
+    written = {
+        found.info.fingerprint: write_statistics(storage, found.info.fingerprint) for found in read_models(storage)
+    }
+    for fingerprint, computed in written.items():
+        if computed:
+            report.console.print(f"{statistics_key(fingerprint)}: of {computed.count:,} photos")
+    if not any(written.values()):
+        report.messages.print(f"Nothing is encoded in {output} yet.")
 
 
 @app.command(no_args_is_help=True)
@@ -95,7 +127,7 @@ def prune(
 
     Example: imagesearch prune 3f2a81c09d4e --output s3://vectors --index https://…
     """
-    from batch.models import read_models, remove_model
+    from batch.models import count_encoded, read_models, remove_model
     from imagesearch.errors import NotFound
     from imagesearch.storage import open_storage
 
@@ -103,20 +135,14 @@ def prune(
     found = {model.info.fingerprint: model for model in read_models(storage)}
     if fingerprint not in found:
         raise NotFound(f"there is no model {fingerprint} in {storage.uri}; its models: {', '.join(found) or 'none'}")
-    opened = _index_of(index, found[fingerprint])
+    opened = index_of(index, found[fingerprint])
     if not yes:
         only = " It is the only model there is: nothing will be left to search." if len(found) == 1 else ""
         typer.confirm(
             f"Remove {opened.count():,} photos of {opened.name} from the index, and what was encoded of "
-            f"{found[fingerprint].encoded:,} from {storage.uri}?{only} It can't be undone",
+            f"{count_encoded(storage, found[fingerprint]):,} from {storage.uri}?{only} It can't be undone",
             abort=True,
         )
     opened.drop()
     remove_model(storage, found[fingerprint])
     typer.echo(f"The model {fingerprint} is gone.")
-
-
-def _index_of(url: str, model: "OutputModel") -> "VectorIndex":
-    from imagesearch.index import open_index
-
-    return open_index(url, model.info.fingerprint, model.info.embed_dim)

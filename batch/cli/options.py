@@ -11,7 +11,9 @@ import typer
 from imagesearch.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from batch.models import OutputModel
     from batch.sources import Source
+    from imagesearch.index.base import VectorIndex
 
 SOME_FAILED = 3
 """Exit code of a command that did its work, but not for every image."""
@@ -38,7 +40,9 @@ Shards = Annotated[
     int,
     typer.Option(envvar="IMAGESEARCH_INDEX_SHARDS", min=1, help="Primary shards of an OpenSearch index that is made."),
 ]
-ShardSize = Annotated[int, typer.Option(min=1, help="Images a shard: how much a crash can cost.")]
+ShardSize = Annotated[
+    int, typer.Option(envvar="IMAGESEARCH_SHARD_SIZE", min=1, help="Images a shard: how much a crash can cost.")
+]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Images that the model encodes at once; by default what is quickest here.")
 ]
@@ -67,7 +71,9 @@ Suffixes = Annotated[
     list[str] | None,
     typer.Option("--suffix", help="Of an S3 Inventory: only keys that end so, instead of all images; once for each."),
 ]
-Output = Annotated[str, typer.Option("--output", "-o", help="s3://bucket/prefix or a folder.")]
+Output = Annotated[
+    str, typer.Option("--output", "-o", envvar="IMAGESEARCH_OUTPUT", help="s3://bucket/prefix or a folder.")
+]
 
 
 def model_folder(model: Path | None) -> Path:
@@ -97,6 +103,17 @@ def source_at(uri: str, columns: list[str] | None, prefix: str, suffixes: list[s
             raise typer.BadParameter(f"--column {column} should be FIELD=COLUMN, a field once: url=photo_image_url")
         named[field] = name
     return open_source(uri, columns=named, prefix=prefix, suffixes=suffixes or ())
+
+
+def index_of(url: str, model: "OutputModel") -> "VectorIndex":
+    """The index at `url` that has the photos encoded with `model`.
+
+    Raises:
+        InvalidInput, VectorIndexError: see `open_index`.
+    """
+    from imagesearch.index import open_index
+
+    return open_index(url, model.info.fingerprint, model.info.embed_dim)
 
 
 def need_torch() -> None:

@@ -195,6 +195,9 @@ def report(
         str | None, typer.Argument(help="A run, such as 20250101T120000000Z; the latest one by default.")
     ] = None,
     failures: Annotated[int, typer.Option(min=0, help="How many of the failed images to name.")] = 20,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Also compute those of its model anew, as `imagesearch statistics`.")
+    ] = False,
 ) -> None:
     """Show what became of the images of a RUN, and why.
 
@@ -202,6 +205,7 @@ def report(
     """
     from batch import report
     from batch.plan import read_plan, read_plans
+    from batch.statistics import write_statistics
     from imagesearch.storage import open_storage
 
     storage = open_storage(output)
@@ -219,6 +223,8 @@ def report(
         report.show_failures(failed)
     if (left := plan.upserts + plan.deletes + plan.duplicates - sum(totals.statuses.values())) > 0:
         report.console.print(f"{left:,} images are still to be done: the same encode command goes on with them.")
+    if statistics:
+        write_statistics(storage, plan.fingerprint)
 
 
 def _torch_encoder(name: str, pretrained: str, precision: Precision, compile: bool) -> "Encoder":

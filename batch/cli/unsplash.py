@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from batch.cli.options import SOME_FAILED, RetryFailed
+from batch.cli.options import SOME_FAILED, RetryFailed, until_stopped
 
 app = typer.Typer()
 
@@ -40,7 +40,7 @@ def download_unsplash(
     from imagesearch.storage import open_storage
 
     storage = open_storage(destination)
-    try:
+    with until_stopped("The same command goes on from here."):
         done = download_unsplash(
             storage,
             dataset=dataset,
@@ -50,9 +50,6 @@ def download_unsplash(
             min_confidence=min_confidence,
             retry_failed=retry_failed,
         )
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on from here.", err=True)
-        raise typer.Exit(130) from None
     place = destination.rstrip("/")
     new_failures = len(done.failed) - done.failed_before
     report.console.print(f"{done.table:,} photos are there, {done.fetched:,} of them new; {new_failures:,} failed.")

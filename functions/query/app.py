@@ -1,8 +1,6 @@
 """The query function: events of API Gateway (REST, proxy) in, answers out; thin over `imagesearch.service`."""
 
-import binascii
 import json
-import re
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -10,29 +8,27 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi import params
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, License, Server, Tag
 from aws_lambda_powertools.logging.correlation_paths import API_GATEWAY_REST
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic_core import to_json
 
 from imagesearch import api
 from imagesearch.errors import InvalidInput
 from imagesearch.openapi import finish, responses
 from imagesearch.page import build_page
+from imagesearch.rest import Resolver, timed
 from imagesearch.service import Service
 from imagesearch.settings import get_settings
 
 PAGE = Path(__file__).parent / "page"
-HEADERS = {"X-Content-Type-Options": ["nosniff"], "Referrer-Policy": ["no-referrer"], "Cache-Control": ["no-store"]}
 
 logger = Logger(service="query")
 tracer = Tracer(service="query", auto_patch=False)
 metrics = Metrics(namespace="ImageSearch", service="query")
+app = Resolver(logger)
 
 
 @cache
@@ -44,80 +40,29 @@ def service() -> Service:
 def find(request: api.SearchRequest) -> api.SearchResponse:
     """Answer `request`, and keep a record of how long it took."""
     answer = service().search(request)
-    for name, milliseconds in (("EncodeTime", answer.took.encode_ms), ("SearchTime", answer.took.search_ms)):
-        metrics.add_metric(name, MetricUnit.Milliseconds, milliseconds)
-    logger.info("search", k=request.k, offset=request.offset, hits=len(answer.hits), **answer.took.model_dump())
+    record(answer.took, k=answer.k, offset=answer.offset, match=request.match, hits=len(answer.hits))
     return answer
 
 
-class _Resolver(APIGatewayRestResolver):
-    """Lets `<id>` be anything: ids have slashes in them, and any Unicode."""
-
-    @staticmethod
-    def _compile_regex(rule: str, base_regex: str = "^{}/*$") -> re.Pattern[str]:
-        return re.compile(base_regex.format(re.sub(r"<(\w+)>", r"(?P<\1>.+)", rule)))
-
-
-def _json_body(text: str) -> dict[str, Any]:
-    body = api.parse_json(text)
-    if not isinstance(body, dict):  # of a list, Powertools would take the first element
-        raise InvalidInput("the body must be a JSON object")
-    return body
-
-
-app = _Resolver(
-    cors=CORSConfig(expose_headers=["Retry-After"], max_age=3_600),
-    enable_validation=True,
-    json_body_deserializer=_json_body,
-    serializer=lambda value: to_json(value, inf_nan_mode="null").decode(),
-)
-
-
-def explain(error: Exception) -> tuple[HTTPStatus, api.ErrorDetail]:
-    """What the caller is told of `error`; the log has the rest."""
-    if isinstance(error, RequestValidationError):
-        source, *field = error.errors()[0]["loc"]
-        if source != "response":  # what we answered ourselves is no fault of the caller
-            error = api.invalid({**error.errors()[0], "loc": field})
-    elif isinstance(error, UnicodeDecodeError | binascii.Error):  # the body came in base64
-        error = InvalidInput("the body isn't JSON in UTF-8")
-    status, detail = api.explain(error)
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("unexpected error", exc_info=error)
-        detail.message += f" as request {app.lambda_context.aws_request_id}"
-    else:  # without the index nobody can search: whoever runs this should hear of it
-        our_side = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-        log = logger.warning if our_side else logger.info
-        log("refused", status=status, code=detail.code, reason=str(error))
-    return status, detail
-
-
-@app.exception_handler(Exception)  # type: ignore[untyped-decorator]
-def on_error(error: Exception) -> Response[str]:
-    """Answer an error."""
-    status, detail = explain(error)
-    return _error(status, detail, {"Retry-After": "1"} if status == HTTPStatus.TOO_MANY_REQUESTS else {})
-
-
-@app.not_found
-def on_no_route(_: NotFoundError) -> Response[str]:
-    """Answer a path that no route has, or none with this method."""
-    routes = [route for route in app._static_routes + app._dynamic_routes if route.rule.match(app.current_event.path)]
-    if methods := ", ".join(sorted({route.method for route in routes})):
-        detail = api.ErrorDetail(code="method_not_allowed", message=f"this route takes {methods}")
-        return _error(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": methods})
-    detail = api.ErrorDetail(code="no_such_route", message="there is no such route: see /openapi.json")
-    return _error(HTTPStatus.NOT_FOUND, detail, {})
-
-
-def _error(status: HTTPStatus, detail: api.ErrorDetail, headers: dict[str, str]) -> Response[str]:
-    body = api.ErrorAnswer(error=detail).model_dump_json(exclude_none=True)
-    return Response(status, "application/json", body, headers)
+def record(took: api.Took, **what: object) -> None:
+    """Keep a record of how long an answer took."""
+    for name, milliseconds in (("EncodeTime", took.encode_ms), ("SearchTime", took.search_ms)):
+        metrics.add_metric(name, MetricUnit.Milliseconds, milliseconds)
+    logger.info("search", extra={**what, **took.model_dump()})
 
 
 K = Annotated[api.K, params.Query()]
 Offset = Annotated[api.Offset, params.Query()]
 FilterJson = Annotated[str | None, params.Query(description="A filter in JSON, such as POST /search takes")]
+# Powertools knows a list, which a query string repeats a name for, only without a description of its own.
+Ids = Annotated[
+    list[api.IdText],
+    params.Query(max_length=api.MAX_IDS, description="Ids of indexed images that were found to be good, or bad"),
+]
+FacetFields = Annotated[
+    list[api.FacetField],
+    params.Query(max_length=6, description="Fields whose most frequent values to count among the best 1,000"),
+]
 Id = Annotated[
     str,
     params.Path(
@@ -128,32 +73,79 @@ Id = Annotated[
 
 @app.post(
     "/search",
-    summary="Search by words, by an image, or by an indexed image",
+    summary="Search by words, by an image, by an indexed image, or by all of them",
     description="The full search. An image is sent in the request, or fetched from its public URL.",
     operation_id="search",
     tags=["Search"],
     responses=responses("Images found, best first", 400, 404, 413, 415, 422),
 )
-def search(request: api.SearchRequest) -> api.SearchResponse:
+def search(request: api.SearchRequest) -> Response[api.SearchResponse]:
     """The full search."""
-    return find(request)
+    answer = find(request)
+    return timed(answer, answer.took)
 
 
 @app.get(
     "/search",
     summary="Search by words",
-    description="The search for links and for curl.",
+    description="The search for links and for curl: by `q`, literally, by the compact `query`, or by `like` alone.",
     operation_id="searchByWords",
     tags=["Search"],
-    responses=responses("Images found, best first", 400, 413),
+    responses=responses("Images found, best first", 400, 404, 413, 415, 422),
 )
 def search_by_words(
-    q: Annotated[api.Words, params.Query()], k: K = 20, offset: Offset = 0, filter: FilterJson = None
-) -> api.SearchResponse:
+    q: Annotated[api.Words | None, params.Query()] = None,
+    query: Annotated[api.CompactQuery | None, params.Query()] = None,
+    like: Ids = [],  # noqa: B006  # nobody changes them
+    unlike: Ids = [],  # noqa: B006
+    k: K = 20,
+    offset: Offset = 0,
+    filter: FilterJson = None,
+    match: Annotated[api.MatchBy, params.Query()] = "vector",
+    facets: FacetFields = [],  # noqa: B006
+    min_confidence: Annotated[api.MinConfidence | None, params.Query()] = None,
+    group: Annotated[api.Group, params.Query()] = False,
+) -> Response[api.SearchResponse]:
     """The search for links and for curl."""
-    _no_parameters_but("q", "k", "offset", "filter")
-    condition = None if filter is None else api.parse_json(filter, "filter")
-    return find(api.parse(api.SearchRequest, {"text": q, "k": k, "offset": offset, "filter": condition}))
+    given = dict(locals())
+    app.no_parameters_but(*given)
+    if (q is None) + (query is None) != 1 and not (like and q is None and query is None):
+        raise InvalidInput("give either q, words, or query, terms in one line; or like, ids of good images, alone", "q")
+    if filter is not None:
+        given["filter"] = api.parse_json(filter, "filter")
+    named = {"text" if name == "q" else name: value for name, value in given.items() if value is not None}
+    answer = find(api.parse(api.SearchRequest, named))
+    return timed(answer, answer.took)
+
+
+@app.post(
+    "/search/batch",
+    summary="Many searches at once",
+    description="Up to 100 searches, answered together in less time than one by one.",
+    operation_id="searchBatch",
+    tags=["Search"],
+    responses=responses("An answer, or an error, for each search", 400, 413),
+)
+def search_batch(request: api.BatchRequest) -> Response[api.BatchResponse]:
+    """Many searches at once."""
+    answer = service().search_batch(request)
+    record(answer.took, searches=len(request.searches))
+    return timed(answer, answer.took)
+
+
+@app.post(
+    "/knn-service",
+    summary="Search in the form of clip-retrieval",
+    description="For programs that were written for clip-retrieval's ClipClient: its request, its answer.",
+    operation_id="knnService",
+    tags=["Search"],
+    responses=responses("Images found, best first", 400, 413, 415, 422),
+)
+def knn_service(request: api.KnnRequest) -> Response[list[api.KnnHit]]:
+    """Search in the form of clip-retrieval."""
+    hits, took = service().knn(request)
+    record(took, k=request.num_images, hits=len(hits))
+    return timed(hits, took)
 
 
 @app.get(
@@ -164,10 +156,11 @@ def search_by_words(
     tags=["Search"],
     responses=responses("Images found, best first, the image itself not among them", 400, 404, 413),
 )
-def similar(id: Id, k: K = 20, offset: Offset = 0) -> api.SearchResponse:
+def similar(id: Id, k: K = 20, offset: Offset = 0) -> Response[api.SearchResponse]:
     """More like this."""
-    _no_parameters_but("k", "offset")
-    return find(api.parse(api.SearchRequest, {"id": unquote(id), "k": k, "offset": offset}))
+    app.no_parameters_but("k", "offset")
+    answer = find(api.parse(api.SearchRequest, {"id": unquote(id), "k": k, "offset": offset}))
+    return timed(answer, answer.took)
 
 
 @app.get(
@@ -181,12 +174,6 @@ def similar(id: Id, k: K = 20, offset: Offset = 0) -> api.SearchResponse:
 def image(id: Id) -> api.ImageDocument:
     """One image."""
     return service().image(unquote(id))
-
-
-def _no_parameters_but(*known: str) -> None:
-    if unknown := app.current_event.query_string_parameters.keys() - set(known):
-        name = min(unknown)[:100]
-        raise InvalidInput(f"{name}: there is no such parameter; there are {', '.join(known)}", name)
 
 
 @app.get(
@@ -243,7 +230,7 @@ def answer_directly(event: object) -> dict[str, Any]:
         answer = find(api.parse(api.DirectRequest, event).search_request())
         return {"status_code": 200, "message": "Success", "body": answer.model_dump(mode="json")}
     except Exception as error:
-        status, detail = explain(error)
+        status, detail = app.explain(error)
         body = api.ErrorAnswer(error=detail).model_dump(exclude_none=True)
         return {"status_code": status.value, "message": detail.message, "body": body}
 
@@ -254,10 +241,7 @@ def answer_directly(event: object) -> dict[str, Any]:
 def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     """Answer what Lambda was invoked with."""
     if isinstance(event, dict) and "httpMethod" in event:
-        # A body is JSON, whatever it is called: curl calls it a form.
-        headers = {**(event.get("headers") or {}), "content-type": "application/json"}
-        answer = app.resolve({**event, "headers": headers}, context)
-        answer["multiValueHeaders"] = HEADERS | answer["multiValueHeaders"]
+        answer = app.answer(event, context)
         status = answer["statusCode"]
     else:
         app.lambda_context = context

@@ -21,13 +21,12 @@ from local.containers import LambdaContainer
 SOURCE = "s3://photos/family"
 JOB_SECONDS = 120
 INGEST = {"IMAGESEARCH_PLAN_QUEUE": "jobs", "IMAGESEARCH_PLAN_JOB": "plan", "IMAGESEARCH_SOURCE": SOURCE}
-ENCODE = {"IMAGESEARCH_ENCODE_QUEUE": "jobs", "IMAGESEARCH_ENCODE_JOB": "encode"}
-
-
-def text(value: Any) -> str:
-    """A value of the template, once deployed."""
-    value = value.get("Fn::Sub", "") if isinstance(value, dict) else value
-    return str(value).replace("${VectorsBucket}", "vectors")
+PLAN = {
+    "IMAGESEARCH_OUTPUT": "s3://vectors",
+    "IMAGESEARCH_SHARD_SIZE": "5000",
+    "IMAGESEARCH_ENCODE_QUEUE": "jobs",
+    "IMAGESEARCH_ENCODE_JOB": "encode",
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +57,13 @@ def jobs(aws: Any, built: Any) -> None:
     }
     for name, resource in (("plan", "PlanJob"), ("encode", "EncodeJob")):
         container = built.resources[resource]["ContainerProperties"]
-        variables = {one["Name"]: ENCODE.get(one["Name"], "") for one in container["Environment"]} | local
+        variables = {one["Name"]: PLAN.get(one["Name"], "") for one in container["Environment"]} | local
         batch.register_job_definition(
             jobDefinitionName=name,
             type="container",
             containerProperties={
                 "image": built.batch,
-                "command": [text(word) for word in container["Command"]],
+                "command": container["Command"],
                 "environment": [{"name": key, "value": value} for key, value in variables.items()],
                 "vcpus": 1,
                 "memory": 2048,

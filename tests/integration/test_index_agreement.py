@@ -1,8 +1,9 @@
-"""Both indices answer alike: filters as plain Python evaluates them, and the same neighbours with the same scores."""
+"""Both indices answer alike: filters, words and facets as plain Python has them, and the same neighbours and scores."""
 
 import math
 import operator as operator_module
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from math import cos, sin
@@ -15,8 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagesearch.index import open_index
-from imagesearch.index.base import Float32, Upsert, VectorIndex
+from imagesearch.index.base import Facet, Float32, Upsert, VectorIndex
+from imagesearch.index.facets import FIELDS as FACETS
 from imagesearch.index.filters import parse_filter
+from imagesearch.index.words import weighted_words, words_of
 from imagesearch.records import ImageMetadata
 
 PHOTOS, DIM = 150, 8
@@ -102,6 +105,13 @@ def field_values(field: str, id: str, photo: ImageMetadata) -> list[Any]:
     """The values of a field, as they are compared: none, one, or several."""
     if field == "id":
         return [id]
+    if field == "orientation":
+        shapes = {-1: "portrait", 0: "square", 1: "landscape"}
+        return (
+            [shapes[(photo.width > photo.height) - (photo.width < photo.height)]]
+            if photo.width and photo.height
+            else []
+        )
     if field == "location":
         return [] if photo.lat is None or photo.lon is None else [(photo.lat, photo.lon)]
     found = EXTRA[field](photo.extra) if field.startswith("extra.") else getattr(photo, field)
@@ -142,6 +152,8 @@ def kilometres(a: tuple[float, float], b: tuple[float, float]) -> float:
 def values_of(field: str) -> st.SearchStrategy[Any]:
     """Values that some photo has, and others."""
     there = sorted({value for id, photo in CORPUS.items() for value in field_values(field, id, photo)})
+    if field == "orientation":
+        return st.sampled_from(there)  # no others are allowed
     return st.sampled_from([*there, "nothing has this"] if not there or isinstance(there[0], str) else [*there, -1])
 
 
@@ -165,7 +177,7 @@ def member(field: str, *operands: st.SearchStrategy[Any]) -> st.SearchStrategy[d
     return st.one_of(exists, *operands).map(lambda operand: {field: operand})
 
 
-texts = ["id", "uri", "etag", "format", "color", "credit", "title", "description"]
+texts = ["id", "uri", "etag", "format", "color", "credit", "title", "description", "orientation"]
 numbers = ["width", "height", "bytes", "lat", "lon"]
 places = st.fixed_dictionaries(
     {
@@ -226,6 +238,83 @@ def test_the_empty_filter_finds_everything(indices: list[VectorIndex]) -> None:
     for index in indices:
         assert index.count(parse_filter({})) == PHOTOS
         assert index.count(parse_filter({"not": {}})) == 0
+
+
+# --- words and facets ------------------------------------------------------------------------------------------------
+
+
+def bm25(text: str, condition: dict[str, Any]) -> dict[str, float]:
+    """BM25 scores of the photos by its formula; the texts here are short of 40 words, where Lucene starts to round."""
+    words = {id: weighted_words(photo) for id, photo in CORPUS.items()}
+    having = [listed for listed in words.values() if listed]
+    mean = sum(map(len, having)) / len(having)
+    scores: Counter[str] = Counter()
+    for word in words_of(text):
+        frequency = sum(word in listed for listed in having)
+        idf = math.log(1 + (len(having) - frequency + 0.5) / (frequency + 0.5))
+        for id, listed in words.items():
+            if (count := listed.count(word)) and holds(condition, id, CORPUS[id]):
+                scores[id] += idf * count / (count + 1.2 * (1 - 0.75 + 0.75 * len(listed) / mean))
+    return scores
+
+
+spoken = st.lists(st.sampled_from(["dogs", "dog", "Two", "koln", "strand", "früh", "cat", "beach", "nothing", "at"]))
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(text=spoken.map(" ".join), condition=filters | st.just({}))
+def test_words_score_as_bm25_does(indices: list[VectorIndex], text: str, condition: dict[str, Any]) -> None:
+    expected = bm25(text, condition)
+    for index in indices:
+        hits = index.search_words(text, PHOTOS, filter=parse_filter(condition))
+        assert {hit.id: hit.score for hit in hits} == pytest.approx(expected, rel=1e-4), type(index).__name__
+        assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
+def test_word_scores_agree_for_long_texts_too(opensearch_url: str) -> None:
+    fingerprint = secrets.token_hex(6)
+    opened = [open_index(url, fingerprint, DIM) for url in ("duckdb://", opensearch_url)]
+    lengths = [1, 2, 7, 8, 13, 20, 38, 39, 40, 41, 100, 997, 5_000, 20_000]
+    try:
+        answers = []
+        for index in opened:
+            photos = [ImageMetadata(uri="file:///x", description="dog " + "x " * (length - 1)) for length in lengths]
+            vector = np.ones(DIM, dtype=np.float32)
+            index.bulk(Upsert(f"{i:02}", 1, vector, photo) for i, photo in enumerate(photos))
+            index.refresh()
+            answers.append({hit.id: hit.score for hit in index.search_words("dog", 50)})
+    finally:
+        opened[1].drop()
+    assert len(answers[0]) == len(lengths)
+    assert answers[0] == pytest.approx(answers[1], rel=1e-5)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(condition=filters | st.just({}), candidates=st.integers(1, PHOTOS), size=st.integers(1, 30))
+def test_facets_count_what_is_there(
+    indices: list[VectorIndex], condition: dict[str, Any], candidates: int, size: int
+) -> None:
+    matching = {id: photo for id, photo in CORPUS.items() if holds(condition, id, photo)}
+    query = np.ones(DIM, dtype=np.float32)
+    parsed = parse_filter(condition)
+    for index in indices:
+        nearest = {hit.id: hit.metadata for hit in index.search(query, candidates, filter=parsed)}
+        for vector, photos in ((None, matching), (query, nearest)):
+            found = index.facets(vector, FACETS, filter=parsed, candidates=candidates, size=size)
+            assert found == {field: counted(field, photos, size) for field in FACETS}, type(index).__name__
+
+
+def counted(field: str, photos: dict[str, ImageMetadata], size: int) -> list[Facet]:
+    """The most frequent values of a field of `photos`."""
+    counts: Counter[str] = Counter()
+    for id, photo in photos.items():
+        if field == "year":
+            counts.update(
+                str((EPOCH + timedelta(milliseconds=ms)).year) for ms in field_values("created_at", id, photo)
+            )
+        else:
+            counts.update(set(field_values(field, id, photo)))
+    return [Facet(*pair) for pair in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:size]]
 
 
 # --- neighbours ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from imagesearch.errors import InvalidInput, VectorIndexError
 from imagesearch.index import open_index
-from imagesearch.index.base import MAX_RESULTS, Action, Delete, Float32, Upsert, VectorIndex
+from imagesearch.index.base import MAX_RESULTS, Action, Delete, Facet, Float32, Upsert, VectorIndex, VectorQuery
+from imagesearch.index.facets import FIELDS as FACETS
 from imagesearch.index.filters import AnyOf, parse_filter
 from imagesearch.records import ImageMetadata
 
@@ -336,6 +337,223 @@ def test_the_deepest_page_can_be_asked_for(index: VectorIndex, exact: bool) -> N
     assert found(index, k=1, offset=MAX_RESULTS - 1, exact=exact) == []
 
 
+# --- several searches at once ----------------------------------------------------------------------------------------
+
+
+def test_several_searches_are_answered_as_each_alone(index: VectorIndex) -> None:
+    rng = np.random.default_rng(7)
+    vectors = rng.normal(size=(30, DIM)).astype(np.float32)
+    fill(index, *(photo(str(i), vector=v, format=("png", "jpeg")[i % 2]) for i, v in enumerate(vectors)))
+    png = AnyOf("format", ("png",))
+    queries = [VectorQuery(vectors[0], 3), VectorQuery(vectors[1] * 9, 5, png, 2), VectorQuery(vectors[0], 3)]
+    alone = [index.search(query.vector, query.k, filter=query.filter, offset=query.offset) for query in queries]
+    answers = index.search_many(queries)
+    assert answers == alone
+    assert [len(hits) for hits in answers] == [3, 5, 3]
+    assert index.search_many([]) == []
+
+
+def test_several_searches_of_a_missing_index_have_no_hits(open_new: Opener) -> None:
+    assert open_new().search_many([VectorQuery(axis(1), 3), VectorQuery(axis(0, 1), 1)]) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (VectorQuery(axis(1), 0), "k"),
+        (VectorQuery(axis(1), 1, offset=-1), "offset"),
+        (VectorQuery(axis(1), 1, offset=MAX_RESULTS), "offset"),
+        (VectorQuery(axis(1)[:-1], 1), "vector"),
+    ],
+)
+def test_one_of_several_searches_that_makes_no_sense_is_the_callers_mistake(
+    index: VectorIndex, wrong: VectorQuery, field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        index.search_many([VectorQuery(axis(1), 1), wrong])
+    assert caught.value.field == field
+
+
+# --- searching by words ----------------------------------------------------------------------------------------------
+
+
+def named(index: VectorIndex, text: str, k: int = 10, **options: Any) -> list[str]:
+    return [hit.id for hit in index.search_words(text, k, **options)]
+
+
+def test_words_of_title_tags_and_description_are_found(index: VectorIndex) -> None:
+    fill(index, photo("title", title="Two dogs"), photo("tags", tags=("cat", "dogs")), photo("none", title="A cat"))
+    fill(index, photo("description", description="A beach with dogs"), photo("silent"))
+    assert set(named(index, "dogs")) == {"title", "tags", "description"}
+    assert named(index, "dogs beach")[0] == "description"
+    hit = index.search_words("beach", 1)[0]
+    assert hit.metadata == ImageMetadata(uri="file:///description", description="A beach with dogs")
+    assert hit.score > 0
+
+
+def test_a_word_in_the_title_weighs_more_than_a_tag_and_a_tag_more_than_a_word_in_the_description(
+    index: VectorIndex,
+) -> None:
+    texts = {"title": ("dog", "x y", "z z z"), "tag": ("x", "dog y", "z z z z"), "description": ("x", "y y", "dog z z")}
+    for id, (title, tags, description) in texts.items():
+        fill(index, photo(id, title=title, tags=tuple(tags.split()), description=description))
+    assert named(index, "dog") == ["title", "tag", "description"]
+
+
+def test_rare_words_count_more_than_common_ones(index: VectorIndex) -> None:
+    fill(index, *(photo(f"common-{i}", title="beach sea") for i in range(20)), photo("rare", title="lighthouse sea"))
+    assert named(index, "beach lighthouse", 2) == ["rare", "common-0"]
+
+
+def test_more_of_a_word_counts_more_and_a_longer_text_less(index: VectorIndex) -> None:
+    fill(index, photo("once", description="dog a b c"), photo("twice", description="dog dog a b"))
+    fill(index, photo("lost", description="dog a b c d e f g h i j k"))
+    assert named(index, "dog") == ["twice", "once", "lost"]
+
+
+def test_case_accents_and_punctuation_do_not_matter(index: VectorIndex) -> None:
+    fill(index, photo("a", title="Früh, am_STRAND: Ærøskøbing (Straße)"), photo("b", title="f-r-u-h"))
+    for text in ("fruh", "FRÜH!", "fru\u0308h", "strand", "aeroskobing", "strasse", "STRASSE"):
+        assert named(index, text) == ["a"]
+
+
+def test_scripts_without_spaces_are_found_by_their_characters(index: VectorIndex) -> None:
+    fill(index, photo("dog", title="海边的狗"), photo("cat", title="海边的猫"), photo("hindi", title="हिन्दी कुत्ता"))
+    assert named(index, "狗") == ["dog"]
+    assert named(index, "कुत्ता") == ["hindi"]
+    assert set(named(index, "海边")) == {"dog", "cat"}
+
+
+def test_text_without_words_finds_nothing(index: VectorIndex) -> None:
+    fill(index, photo("a", title="- * -"), photo("b"))
+    for text in ("", " ", "-", "?!*", "\U0001f600"):
+        assert named(index, text) == []
+
+
+def test_the_syntax_of_query_languages_is_only_text(index: VectorIndex) -> None:
+    fill(index, photo("a", title="a OR b"), photo("b", title="quote"))
+    assert named(index, 'NOT "quote" OR title:*') == ["b", "a"]
+    assert named(index, "quote'; DROP TABLE x; --") == ["b"]
+
+
+def test_equal_word_scores_are_ordered_by_id_and_k_cuts(index: VectorIndex) -> None:
+    fill(index, *(photo(id, title="dog") for id in ("b", "10", "9", "a", "é", "Z")))
+    assert named(index, "dog") == sorted(["b", "10", "9", "a", "é", "Z"])
+    assert named(index, "dog", 2) == ["10", "9"]
+
+
+def test_a_filter_holds_among_word_hits_and_does_not_change_their_scores(index: VectorIndex) -> None:
+    fill(index, *(photo(f"{i}", title="dog " * (i + 1), format=("png", "jpeg")[i % 2]) for i in range(6)))
+    every = {hit.id: hit.score for hit in index.search_words("dog", 10)}
+    some = {hit.id: hit.score for hit in index.search_words("dog", 10, filter=AnyOf("format", ("jpeg",)))}
+    assert some == {id: every[id] for id in ("1", "3", "5")}
+
+
+def test_words_of_deleted_and_rewritten_images_are_gone(index: VectorIndex) -> None:
+    fill(index, photo("a", title="dog"), photo("b", title="dog"))
+    fill(index, Delete("a", 2), photo("b", 2, title="cat"))
+    assert named(index, "dog") == []
+    assert named(index, "cat") == ["b"]
+
+
+def test_very_long_texts_and_queries_can_be_searched(index: VectorIndex) -> None:
+    long = " ".join(f"w{i}" for i in range(150_000))
+    fill(index, photo("a", title=long[:200_000], description=long[:700_000], tags=("x" * 30_000,)))
+    assert named(index, "w17") == ["a"]
+    assert named(index, long) == ["a"]
+    assert named(index, "x" * 30_000) == ["a"]
+
+
+def test_words_of_a_missing_index_find_nothing(open_new: Opener) -> None:
+    assert open_new().search_words("dog", 3) == []
+
+
+@pytest.mark.parametrize("k", [0, MAX_RESULTS + 1])
+def test_a_word_search_for_no_or_too_many_hits_is_the_callers_mistake(index: VectorIndex, k: int) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        index.search_words("dog", k)
+    assert caught.value.field in ("k", "offset")
+
+
+# --- facets ----------------------------------------------------------------------------------------------------------
+
+
+def test_facets_count_the_values_of_all_images_most_frequent_first(index: VectorIndex) -> None:
+    fill(index, photo("a", tags=("sea", "dog", "dog"), color="red", format="png", credit="Ada", width=3, height=2))
+    fill(index, photo("b", tags=("dog",), format="jpeg", width=2, height=3), photo("c", width=2, height=2), photo("d"))
+    assert index.facets(None, FACETS) == {
+        "tags": [Facet("dog", 2), Facet("sea", 1)],
+        "color": [Facet("red", 1)],
+        "credit": [Facet("Ada", 1)],
+        "format": [Facet("jpeg", 1), Facet("png", 1)],
+        "orientation": [Facet("landscape", 1), Facet("portrait", 1), Facet("square", 1)],
+        "year": [],
+    }
+    assert index.facets(None, []) == {}
+
+
+def test_the_year_of_a_photo_is_that_in_utc(index: VectorIndex) -> None:
+    east = timezone(timedelta(hours=5))
+    fill(
+        index, photo("a", created_at=datetime(2020, 1, 1, 2, tzinfo=east)), photo("b", created_at=datetime(2019, 7, 1))
+    )
+    fill(index, photo("c", created_at=datetime(890, 1, 1, tzinfo=UTC)), photo("d", created_at=datetime(2020, 1, 1)))
+    assert index.facets(None, ["year"]) == {"year": [Facet("2019", 2), Facet("0890", 1), Facet("2020", 1)]}
+    assert index.facets(None, ["year"], size=1) == {"year": [Facet("2019", 2)]}
+
+
+def test_facets_of_a_search_are_of_its_nearest_candidates_that_match(index: VectorIndex) -> None:
+    near = [
+        photo(f"near-{i}", vector=axis(1, i / 100), tags=("near",), format=("png", "jpeg")[i % 2]) for i in range(9)
+    ]
+    far = [photo(f"far-{i}", vector=axis(0, 1, i / 100), tags=("far",), format="png") for i in range(20)]
+    fill(index, *near, *far)
+    assert index.facets(axis(1), ["tags"], candidates=5) == {"tags": [Facet("near", 5)]}
+    assert index.facets(axis(1), ["tags"], candidates=12) == {"tags": [Facet("near", 9), Facet("far", 3)]}
+    assert index.facets(axis(1), ["tags"]) == {"tags": [Facet("far", 20), Facet("near", 9)]}
+    png = AnyOf("format", ("png",))
+    assert index.facets(axis(1), ["tags"], filter=png, candidates=6) == {"tags": [Facet("near", 5), Facet("far", 1)]}
+    assert index.facets(None, ["tags"], filter=AnyOf("tags", ("near",)), candidates=1) == {"tags": [Facet("near", 9)]}
+
+
+def test_as_many_values_of_a_facet_come_as_asked_for(index: VectorIndex) -> None:
+    values = [f"{letter}{i:03}" for letter in "äzZ9" for i in range(40)]
+    fill(index, photo("all", tags=tuple(values)), photo("some", tags=("z007", "9001")))
+    assert index.facets(None, ["tags"], size=4)["tags"] == [
+        Facet("9001", 2), Facet("z007", 2), Facet("9000", 1), Facet("9002", 1),
+    ]  # fmt: skip
+    assert len(index.facets(None, ["tags"])["tags"]) == 20
+    rest = [facet.value for facet in index.facets(None, ["tags"], size=1_000)["tags"][2:]]
+    assert rest == sorted(set(values) - {"9001", "z007"})
+
+
+def test_deleted_images_and_a_missing_index_have_no_facets(open_new: Opener) -> None:
+    index = open_new()
+    assert index.facets(None, ["tags", "year"]) == {"tags": [], "year": []}
+    assert index.facets(axis(1), ["format"]) == {"format": []}
+    fill(index, photo("a", format="png"), Delete("a", 2))
+    assert index.facets(None, ["format"]) == index.facets(axis(1), ["format"]) == {"format": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"fields": ["tags", "title"]}, "facets"),
+        ({"candidates": 0}, "candidates"),
+        ({"candidates": MAX_RESULTS + 1}, "candidates"),
+        ({"size": 0}, "size"),
+        ({"size": 1_001}, "size"),
+        ({"vector": axis(1)[:-1]}, "vector"),
+    ],
+)
+def test_facets_that_make_no_sense_are_the_callers_mistake(
+    index: VectorIndex, arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        index.facets(**{"vector": axis(1), "fields": ["tags"], **arguments})
+    assert caught.value.field == field
+
+
 # --- what comes back -----------------------------------------------------------------------------------------------
 
 
@@ -350,6 +568,16 @@ def test_get_answers_with_the_documents_that_are_there(index: VectorIndex) -> No
     assert documents["a"].vector.dtype == np.float32
     assert np.array_equal(documents["a"].vector, vector)
     assert index.get([]) == {}
+
+
+def test_each_of_many_documents_comes_with_its_own_vector(index: VectorIndex) -> None:
+    vectors = {f"i{n}": axis(*np.random.default_rng(n).normal(size=DIM)) for n in range(40)}
+    for half in (list(vectors)[:20], list(vectors)[20:]):  # in two segments of OpenSearch
+        fill(index, *(photo(id, vector=vectors[id]) for id in half))
+    documents = index.get(list(vectors))
+    assert documents.keys() == vectors.keys()
+    for id, vector in vectors.items():
+        assert documents[id].vector == pytest.approx(vector, abs=1e-6), id
 
 
 def test_versions_are_of_all_images_that_are_there(open_new: Opener) -> None:
@@ -433,3 +661,11 @@ def test_only_a_photo_with_a_whole_place_is_near_another_place(index: VectorInde
     near = {"lat": 1, "lon": 1, "km": 20_038}
     assert found(index, filter=parse_filter({"location": {"near": near}})) == ["antipode"]
     assert found(index, filter=parse_filter({"location": {"near": near | {"km": 20_000}}})) == []
+
+
+def test_orientation_follows_from_width_and_height(index: VectorIndex) -> None:
+    shapes = {"wide": (3, 2), "tall": (2, 3), "even": (2, 2), "half": (2, None), "empty": (0, 0), "flat": (5, 0)}
+    fill(index, *(photo(id, width=width, height=height) for id, (width, height) in shapes.items()))
+    assert found(index, filter=parse_filter({"orientation": "landscape"})) == ["wide"]
+    assert found(index, filter=parse_filter({"orientation": {"any_of": ["portrait", "square"]}})) == ["even", "tall"]
+    assert found(index, filter=parse_filter({"orientation": {"exists": False}})) == ["empty", "flat", "half"]

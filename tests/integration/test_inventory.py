@@ -142,6 +142,14 @@ def test_a_prefix_and_suffixes_choose_and_name_the_source(inventory: Inventory) 
     assert open_source(uri, prefix="in", suffixes=[".PNG", ".dat"]).uri == f"{config}?prefix=in&suffix=.dat&suffix=.png"
 
 
+def test_the_uri_of_an_inventory_opens_it_again(inventory: Inventory) -> None:
+    uri = inventory.deliver([[row("in/a b.jpg"), row("in/b.png"), row("c.jpg")]])
+    source = open_source(uri, prefix="in", suffixes=[".JPG"])
+    again = open_source(source.uri)
+    assert again.uri == source.uri
+    assert [image.id for image in again.list()] == [image.id for image in source.list()] == ["a b.jpg"]
+
+
 def test_without_a_date_the_newest_inventory_is_read_and_it_stays_the_same_source(inventory: Inventory) -> None:
     first = inventory.deliver([[row("a.jpg")]], date="2024-05-01T01-00Z")
     second = inventory.deliver([[row("b.jpg")]], date="2024-05-02T01-00Z")

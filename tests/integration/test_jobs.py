@@ -8,8 +8,10 @@ from pathlib import Path
 
 import boto3
 import pytest
+import typer
+from pydantic import ValidationError
 
-from batch.cli import main
+from batch.cli import app, main
 from batch.plan import read_plans
 from imagesearch.load import part_keys
 from imagesearch.storage import FolderStorage
@@ -134,7 +136,7 @@ def test_a_report_follows_when_all_children_are_done(tmp_path: Path, definition:
     ids = {job["jobName"]: job["jobId"] for job in jobs if ":" not in job["jobId"]}
     (report,) = batch.describe_jobs(jobs=[ids[f"report-{plan.run}"]])["jobs"]
     assert report["dependsOn"] == [{"jobId": ids[f"encode-{plan.run}"]}]
-    assert report["container"]["command"] == ["report", plan.run, "--output", output]
+    assert report["container"]["command"] == ["report", plan.run, "--output", output, "--statistics"]
 
 
 def test_a_shard_that_the_run_does_not_have_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,6 +153,43 @@ def test_the_ingest_function_starts_the_plan_job(definition: str, monkeypatch: p
     for name, value in (("SOURCE", "s3://photos"), ("PLAN_QUEUE", definition), ("PLAN_JOB", "plan")):
         monkeypatch.setenv(f"IMAGESEARCH_{name}", value)
     assert lambda_handler({}, None)["source"] == "s3://photos"
-    answer = lambda_handler({"source": "s3://other/table.csv"}, None)
+    event = {"source": "s3://other/a table.csv", "columns": {"url": "image link"}, "retry_failed": True}
+    answer = lambda_handler(event, None)
     (job,) = boto3.client("batch").describe_jobs(jobs=[answer["job_id"]])["jobs"]
-    assert job["parameters"] == {"source": "s3://other/table.csv"}
+    command = job["container"]["command"]
+    assert command == ["plan", "s3://other/a table.csv", "--submit", "--column=url=image link", "--retry-failed"]
+
+
+@pytest.mark.parametrize(
+    ("event", "names"),
+    [
+        ({"sources": "s3://photos"}, "sources"),
+        ({"source": "/etc"}, "source"),
+        ({"columns": ["url"]}, "columns"),
+        ({"allow_empty": "yes"}, "allow_empty"),
+    ],
+)
+def test_what_the_ingest_function_can_not_be_sent_is_named(
+    event: dict[str, object], names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batch.start import lambda_handler
+
+    monkeypatch.setenv("IMAGESEARCH_SOURCE", "s3://photos")
+    with pytest.raises(ValidationError, match=names):
+        lambda_handler(event, None)
+
+
+def test_what_the_ingest_function_submits_is_a_command(tmp_path: Path, definition: str) -> None:
+    from batch.start import Ingest
+
+    everything = Ingest(
+        source="s3://lists/photos/daily/manifest.json",
+        prefix="--2024",
+        suffixes=[".jpg", ".png"],
+        retry_failed=True,
+        allow_empty=True,
+    )
+    name, *arguments = [*everything.command(), "--output", str(tmp_path)]
+    with typer.main.get_group(app).commands[name].make_context(name, arguments) as context:
+        given = everything.model_dump(exclude={"columns", "suffixes"}) | {"suffix": [".jpg", ".png"], "submit": True}
+        assert given.items() <= context.params.items()

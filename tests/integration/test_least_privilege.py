@@ -34,6 +34,7 @@ from imagesearch.index.base import Upsert
 from imagesearch.parts import Part, part_key, read_part, write_part
 from imagesearch.records import ImageMetadata
 from imagesearch.settings import get_settings
+from imagesearch.statistics import CollectionStatistics, statistics_key
 from imagesearch.storage import S3Storage
 from local.aws import REGION, Aws, Bucket, Queue
 from local.context import LambdaContext
@@ -203,7 +204,7 @@ class World:
 
 def forget_credentials() -> None:
     boto3.DEFAULT_SESSION = None
-    links._session.cache_clear()
+    links.aws_session.cache_clear()
     links._client.cache_clear()
     links._bucket_url.cache_clear()
     get_settings.cache_clear()
@@ -239,6 +240,7 @@ def world(
     index.drop()
     monkeypatch.setenv("IMAGESEARCH_INDEX_URL", domain[1])
     monkeypatch.setenv("IMAGESEARCH_MODEL", str(MODEL))
+    monkeypatch.setenv("IMAGESEARCH_VECTORS_URL", f"s3://{VECTORS}")
     monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
     forget_credentials()
     for name in ("cat", "pizza"):
@@ -272,18 +274,22 @@ def load(world: World) -> bool:
 
 
 def search(world: World) -> bool:
-    """As the query function: search by words and by id, say how it goes, and sign a URL that a browser can open."""
+    """As the query function: search by words and by id, say how sure it is and how it goes, and sign a URL."""
     index = open_index(world.domain.url, FINGERPRINT, DIM)
     index.create()
     index.bulk([Upsert("cat", 1, np.eye(1, DIM, dtype=np.float32)[0], ImageMetadata(uri=f"s3://{PHOTOS}/cat.webp"))])
     index.refresh()
+    statistics = CollectionStatistics(10, np.zeros(DIM, dtype=np.float32), np.eye(DIM, dtype=np.float32))
+    S3Storage(VECTORS).write(statistics_key(FINGERPRINT), statistics.to_bytes())
     with world.acting_as("QueryRole"):
         answers = [get("/search", q="a cat"), get("/images/cat/similar"), get("/images/cat"), get("/health")]
-        url = answers[0][1]["hits"][0]["url"] if answers[0][0] == 200 else ""
+        hit = answers[0][1]["hits"][0] if answers[0][0] == 200 else {"url": "", "confidence": None}
         # The URL lets whoever has it do what the role may. moto can't check one, so the role itself does it here.
         photo = boto3.client("s3").get_object(Bucket=PHOTOS, Key="cat.webp")
+    url = hit["url"]
     signed = "X-Amz-Security-Token" in url and urllib3.request("GET", url).data == photo["Body"].read()
-    return {status for status, _ in answers} == {200} and signed
+    knows_the_collection = hit["confidence"] is not None
+    return {status for status, _ in answers} == {200} and signed and knows_the_collection
 
 
 def get(path: str, **parameters: str) -> tuple[int, Json]:
@@ -303,12 +309,14 @@ def get(path: str, **parameters: str) -> tuple[int, Json]:
 
 def command(*arguments: str) -> bool:
     with pytest.raises(SystemExit) as exit:
-        main([*arguments, "--output", f"s3://{VECTORS}", "--model", str(MODEL)])
+        main([*arguments, "--output", f"s3://{VECTORS}"])
     return not exit.value.code
 
 
 def plan(world: World) -> bool:
-    """As the plan job: a first time, then of a table, then again, which reads what became of the first time."""
+    """As the plan job: a first time, then of a table, then again, which reads what became of the first time; and as the
+    report job, which reads the parts too, and writes the statistics of the collection.
+    """
     with world.acting_as("PlanRole"):
         if not command("plan", f"s3://{PHOTOS}", "--shard-size", "1"):
             return False
@@ -317,7 +325,10 @@ def plan(world: World) -> bool:
     with world.acting_as("PlanRole"):
         if not (command("plan", f"s3://{PHOTOS}/table.csv") and command("plan", f"s3://{PHOTOS}")):
             return False
-    return len(read_plans(S3Storage(VECTORS))) == 2  # nothing has changed in the bucket
+        if not command("report", first.run, "--statistics"):
+            return False
+    # Nothing has changed in the bucket.
+    return len(read_plans(S3Storage(VECTORS))) == 2 and S3Storage(VECTORS).exists(statistics_key(FINGERPRINT))
 
 
 def encode(world: World) -> bool:
@@ -387,29 +398,29 @@ S3_ACTIONS: dict[str, Callable[[str, str], Any]] = {
     "write": lambda bucket, key: boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"x"),
     "delete": lambda bucket, key: boto3.client("s3").delete_object(Bucket=bucket, Key=key),
 }
-PART, PLANNED = "vectors/m/r/00000.parquet", "runs/r/plan.json"
+PART, PLANNED, STATISTICS = "vectors/m/r/00000.parquet", "runs/r/plan.json", "vectors/m/statistics.npz"
 WORK, LEDGER, REJECTED = "runs/r/work/00000.parquet", "runs/r/ledger/00000.parquet", "runs/r/rejected/00000.jsonl"
 PLACES = [
     (PHOTOS, "cat.webp"),
     (PHOTOS, "table.csv"),
-    *((VECTORS, key) for key in (PART, PLANNED, WORK, LEDGER, REJECTED)),
+    *((VECTORS, key) for key in (PART, PLANNED, WORK, LEDGER, REJECTED, STATISTICS)),
 ]
 MAY: dict[str, dict[str, set[tuple[str, str]]]] = {
     "LoaderRole": {
         "list": {place for place in PLACES if place[0] == VECTORS},
-        "read": {(VECTORS, PART), (VECTORS, REJECTED)},
+        "read": {(VECTORS, PART), (VECTORS, REJECTED), (VECTORS, STATISTICS)},
         "write": {(VECTORS, REJECTED)},
     },
-    "QueryRole": {"read": {(PHOTOS, "cat.webp"), (PHOTOS, "table.csv")}},
+    "QueryRole": {"read": {(PHOTOS, "cat.webp"), (PHOTOS, "table.csv"), (VECTORS, STATISTICS)}},
     "PlanRole": {
         "list": set(PLACES),
-        "read": {(PHOTOS, "table.csv"), (VECTORS, PLANNED), (VECTORS, LEDGER)},
-        "write": {(VECTORS, PLANNED), (VECTORS, WORK)},
+        "read": {(PHOTOS, "table.csv"), (VECTORS, PLANNED), (VECTORS, LEDGER), (VECTORS, PART)},
+        "write": {(VECTORS, PLANNED), (VECTORS, WORK), (VECTORS, STATISTICS)},
     },
     "EncodeRole": {
         "list": set(PLACES),
         "read": {(PHOTOS, "cat.webp"), (PHOTOS, "table.csv"), (VECTORS, PLANNED), (VECTORS, WORK), (VECTORS, LEDGER)},
-        "write": {(VECTORS, PART), (VECTORS, LEDGER)},
+        "write": {(VECTORS, PART), (VECTORS, LEDGER), (VECTORS, STATISTICS)},
     },
     "IngestRole": {},
 }
@@ -446,13 +457,16 @@ def test_a_role_may_not_touch_other_buckets_queues_or_rights(role: str, world: W
     ("method", "path", "roles"),
     [
         ("POST", "/images-x/_search", {"QueryRole"}),
+        ("POST", "/images-x/_msearch", {"QueryRole"}),
         ("POST", "/images-x/_count", {"QueryRole"}),
         ("POST", "/images-x/_bulk", {"LoaderRole"}),
         ("PUT", "/images-x", {"LoaderRole"}),
+        ("PUT", "/images-x/_mapping", {"LoaderRole"}),
         ("DELETE", "/images-x", set()),
         ("POST", "/images-x/_delete_by_query", set()),
         ("POST", "/_bulk", set()),
         ("POST", "/_search", set()),
+        ("POST", "/_msearch", set()),
         ("POST", "/others/_search", set()),
         ("PUT", "/_cluster/settings", set()),
         ("GET", "/_cat/indices", set()),

@@ -137,6 +137,15 @@ def test_an_old_model_is_removed_after_a_question_and_the_new_one_stays(
     assert world.run("reconcile", "-o", world.output.folder, "--index", world.index_url).code == 0
 
 
+def test_reindex_reads_a_table_by_the_columns_that_were_chosen(world: World, tmp_path: Path) -> None:
+    table, output = tmp_path / "photos.csv", tmp_path / "of-table"
+    table.write_text("url,picture\nhttps://example.com/page,photos/cat.webp\n")
+    encode = ("encode", table, "-o", output, "--model", world.old, "--column", "path=picture")
+    assert world.run(*encode).code == 0
+    assert world.run("reindex", "-o", output, "--model", world.new).code == 0
+    assert "indexed 1" in " ".join(world.run("report", "-o", output).out.replace("│", " ").split())
+
+
 def test_reindex_without_a_run_is_an_error(world: World) -> None:
     nothing = world.run("reindex", "-o", world.output.folder / "elsewhere", "--model", world.new)
     assert (nothing.code, "there are no runs" in nothing.err) == (1, True)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
+import numpy as np
 import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
@@ -24,9 +25,11 @@ from PIL import Image
 from functions.query import app
 from imagesearch import links
 from imagesearch.clip.onnx import OnnxEncoder
-from imagesearch.index.base import Upsert, VectorIndex
+from imagesearch.index.base import Delete, Upsert, VectorIndex
 from imagesearch.records import ImageMetadata
 from imagesearch.settings import get_settings
+from imagesearch.statistics import CollectionStatistics, statistics_key
+from imagesearch.storage import FolderStorage
 from local.context import LambdaContext
 
 PHOTOS = ("dog-face", "cat-face", "pizza", "red-heart", "rocket", "banana")
@@ -78,7 +81,7 @@ def storage(photos: Path) -> Iterator[str]:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        for cached in (links._session, links._client, links._bucket_url):
+        for cached in (links.aws_session, links._client, links._bucket_url):
             cached.cache_clear()
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
@@ -107,8 +110,10 @@ def index(
         url = f"duckdb://{tmp_path_factory.mktemp('index') / 'photos.duckdb'}"
     else:
         url = request.getfixturevalue("opensearch_url")
+    output = tmp_path_factory.mktemp("output")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IMAGESEARCH_INDEX_URL", url)
+        patch.setenv("IMAGESEARCH_VECTORS_URL", str(output))
         patch.setenv("IMAGESEARCH_MODEL", str(tiny_model))
         patch.setenv("IMAGESEARCH_ALLOW_HTTP", "true")
         patch.setenv("IMAGESEARCH_ALLOW_PRIVATE", "true")
@@ -133,6 +138,8 @@ def index(
         )
         assert result.upserted == len(PHOTOS)
         index.refresh()
+        statistics = CollectionStatistics.of_vectors(vectors)
+        FolderStorage(output).write(statistics_key(encoder.info.fingerprint), statistics.to_bytes())
         yield index
         index.drop()
     get_settings.cache_clear()
@@ -191,6 +198,137 @@ def test_pages_add_up_to_the_whole(index: VectorIndex) -> None:
     assert [name for page in pages for name in page] == whole
     assert pages[3] == []
     assert found(call("POST", "/search", {"text": "pizza", "k": 100, "offset": 9_900})) == []
+
+
+def test_terms_make_one_query_of_words_and_pictures(index: VectorIndex, photos: Path) -> None:
+    image = base64.b64encode((photos / "rocket.webp").read_bytes()).decode()
+    both = {"terms": [{"text": "banana"}, {"image": image}], "k": 2}
+    assert {*found(call("POST", "/search", both))} == {"banana", "rocket"}
+    without = {"terms": [{"text": "banana"}, {"id": id_of("banana"), "weight": -1}], "k": 6}
+    assert "banana" not in found(call("POST", "/search", without))
+    query = f'banana -0.5*"dog face" -id:"{id_of("dog-face")}"'
+    names = found(call("POST", "/search", {"query": query}))
+    assert names[0] == "banana"
+    assert "dog-face" not in names
+    assert found(call("GET", "/search", query=query)) == names
+
+
+def test_feedback_turns_a_search(index: VectorIndex) -> None:
+    turned = found(call("POST", "/search", {"text": "pizza", "like": [id_of("dog-face")], "k": 2}))
+    assert {*turned} == {"pizza", "cat-face"}  # what is like the dog, without it
+    away = {"text": "dog face", "unlike": [id_of("dog-face")]}
+    assert "dog-face" not in found(call("POST", "/search", away))
+
+
+def test_words_and_both_find_what_is_called_so(index: VectorIndex) -> None:
+    assert found(call("POST", "/search", {"text": "rocket", "match": "words"})) == ["rocket"]
+    assert found(call("POST", "/search", {"text": "ANIMAL", "match": "words", "k": 1, "offset": 1})) == ["dog-face"]
+    assert found(call("POST", "/search", {"text": "nothing like it", "match": "words"})) == []
+    hybrid = call("POST", "/search", {"text": "thing with a crust", "match": "hybrid"})
+    assert {*found(hybrid)} == {*PHOTOS}
+    assert hybrid[1]["hits"][0]["score"] > 1 / 61  # in both rankings
+
+
+def test_facets_count_tags_over_what_matches_the_filter(index: VectorIndex) -> None:
+    for match in ("vector", "hybrid"):
+        query = {"text": "pizza", "match": match, "facets": ["tags", "year"], "k": 1}
+        _, body = call("POST", "/search", query)
+        assert body["facets"] == {
+            "tags": [{"value": "thing", "count": 4}, {"value": "animal", "count": 2}],
+            "year": [],
+        }
+    _, body = call("GET", "/search", q="pizza", facets="tags", filter='{"tags": "animal"}')
+    assert body["facets"] == {"tags": [{"value": "animal", "count": 2}]}
+
+
+def test_a_hit_is_the_surer_the_better_it_is(index: VectorIndex) -> None:
+    _, body = call("POST", "/search", {"text": "pizza"})
+    sure = [hit["confidence"] for hit in body["hits"]]
+    assert sure == sorted(sure, reverse=True)
+    assert 0 <= sure[-1] < sure[0] <= 1
+    kept = found(call("POST", "/search", {"text": "pizza", "min_confidence": sure[1]}))
+    assert kept == [hit["title"] for hit in body["hits"][:2]]
+    _, body = call("POST", "/search", {"text": "a spreadsheet", "min_confidence": 1})
+    assert (body["hits"], body["no_good_match"]) == ([], True)
+
+
+@pytest.fixture
+def copies(index: VectorIndex) -> Iterator[list[str]]:
+    """Near-duplicates of the pizza."""
+    ids = [f"copy {number} of the pizza" for number in range(3)]
+    vector = index.get([id_of("pizza")])[id_of("pizza")].vector
+    noise = np.random.default_rng(1).normal(scale=0.01, size=(3, len(vector))).astype(np.float32)
+    version = time.time_ns()
+    index.bulk(
+        Upsert(
+            id,
+            version,
+            (vector + one) / np.linalg.norm(vector + one),
+            ImageMetadata(uri=f"s3://{BUCKET}/{id}", title=id),
+        )
+        for id, one in zip(ids, noise, strict=True)
+    )
+    index.refresh()
+    yield ids
+    index.bulk(Delete(id, version + 1) for id in ids)
+    index.refresh()
+
+
+def test_near_duplicates_stand_behind_the_best_of_them(index: VectorIndex, copies: list[str]) -> None:
+    status, body = call("POST", "/search", {"text": "pizza", "group": True, "k": 2})
+    assert status == 200
+    best, second = body["hits"]
+    assert {best["id"], *(similar["id"] for similar in best["similar"])} == {id_of("pizza"), *copies}
+    assert (best["similar_count"], second["similar_count"]) == (3, 0)
+    assert all(similar["url"].startswith("http") for similar in best["similar"])
+    assert len(found(call("POST", "/search", {"text": "pizza"}))) == 9
+
+
+def test_pages_of_a_cursor_add_up_while_documents_come_and_go(index: VectorIndex, copies: list[str]) -> None:
+    whole = found(call("POST", "/search", {"text": "rocket"}))
+    assert {*copies} < {*whole}
+    for query in ({"text": "rocket"}, {"text": "rocket", "match": "hybrid"}):
+        _, body = call("POST", "/search", {**query, "k": 2})
+        shown = [hit["title"] for hit in body["hits"]]
+        version = time.time_ns()
+        rocket = index.get([id_of("rocket")])[id_of("rocket")].vector
+        index.bulk([Delete(copies[0], version), Upsert("new", version, rocket, META)])
+        index.refresh()
+        while body["cursor"]:
+            status, body = call("POST", "/search", {"cursor": body["cursor"]})
+            assert status == 200, body
+            shown += [hit["title"] for hit in body["hits"]]
+        assert sorted(shown) == sorted({*whole} - {copies[0]})
+        assert "new" not in shown
+        index.bulk([Delete("new", version)])
+        index.refresh()
+
+
+META = ImageMetadata(uri=f"s3://{BUCKET}/new", title="new")
+
+
+def test_a_batch_is_what_its_searches_are_one_by_one(index: VectorIndex, photos: Path) -> None:
+    image = base64.b64encode((photos / "banana.webp").read_bytes()).decode()
+    searches: list[dict[str, Any]] = [
+        {"text": "pizza", "k": 2},
+        {"image": image, "k": 1},
+        {"id": id_of("dog-face"), "k": 2, "filter": {"tags": "animal"}},
+        {"text": "rocket", "match": "hybrid", "k": 3, "facets": ["tags"]},
+        {"id": "nothing"},
+        {"query": "pizza -banana", "group": True, "k": 4},
+    ]
+    status, body = call("POST", "/search/batch", {"searches": searches})
+    assert status == 200, body
+    for search, answer in zip(searches, body["answers"], strict=True):
+        status, alone = call("POST", "/search", search)
+        if status != 200:
+            assert answer == alone
+            continue
+        assert answer["facets"] == alone["facets"]
+        # Encoded in a batch, a picture comes out the same but for rounding.
+        assert [(hit["id"], pytest.approx(hit["score"], abs=1e-5)) for hit in answer["hits"]] == [
+            (hit["id"], hit["score"]) for hit in alone["hits"]
+        ]
 
 
 def test_health_counts_the_pictures(index: VectorIndex) -> None:

@@ -1,5 +1,6 @@
 """A model and an index small enough to see through: images are colours, and words are the names of colours."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -8,10 +9,13 @@ from PIL import Image
 
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.errors import InvalidInput
-from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Hit
+from imagesearch.fetch import Fetcher
+from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Facet, Hit, VectorQuery
 from imagesearch.index.filters import And, AnyOf, Filter, Not
 from imagesearch.records import ImageMetadata
 from imagesearch.search import Searcher
+from imagesearch.service import Service
+from imagesearch.settings import Settings
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "grey": (90, 90, 90)}
 
@@ -39,9 +43,11 @@ class ColourEncoder:
 
     def __init__(self) -> None:
         self.seen: list[str | Image.Image] = []
+        self.batches: list[list[str]] = []
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         self.seen += texts
+        self.batches.append([*texts])
         return np.stack([embedding(COLOURS.get(text, COLOURS["grey"])) for text in texts])
 
     def encode_images(self, images: Sequence[Image.Image]) -> Float32:
@@ -50,7 +56,8 @@ class ColourEncoder:
         return np.stack([embedding(tuple(mean)) for mean in means])
 
     def encode_pixels(self, pixels: Float32) -> Float32:
-        raise NotImplementedError
+        self.seen += ["pixels"] * len(pixels)
+        return np.stack([embedding(tuple(mean)) for mean in pixels.mean(axis=(2, 3)) * 255 + 1])
 
 
 class MemoryIndex:
@@ -60,6 +67,7 @@ class MemoryIndex:
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self.documents = {document.id: document for document in documents}
+        self.searches: list[int] = []
 
     def search(
         self, vector: Float32, k: int, *, filter: Filter | None = None, offset: int = 0, exact: bool = False
@@ -72,6 +80,36 @@ class MemoryIndex:
             if filter is None or matches(document, filter)
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))[offset : offset + k]
+
+    def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
+        self.searches.append(len(queries))
+        return [self.search(one.vector, one.k, filter=one.filter, offset=one.offset) for one in queries]
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+        """By how many of the words are in title and tags."""
+        hits = [
+            Hit(document.id, float(count), document.metadata)
+            for document in self.documents.values()
+            if (filter is None or matches(document, filter))
+            and (count := len({*text.split()} & {document.metadata.title, *document.metadata.tags}))
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:k]
+
+    def facets(
+        self,
+        vector: Float32 | None,
+        fields: Sequence[str],
+        *,
+        filter: Filter | None = None,
+        candidates: int = 1_000,
+        size: int = 20,
+    ) -> dict[str, list[Facet]]:
+        """Of tags; other fields have no values here."""
+        query = np.ones(3, dtype=np.float32) if vector is None else vector
+        found = self.search(query, candidates, filter=filter)
+        tags = Counter(tag for hit in found for tag in hit.metadata.tags)
+        ordered = sorted(tags.items(), key=lambda counted: (-counted[1], counted[0]))
+        return {field: [Facet(*counted) for counted in ordered] if field == "tags" else [] for field in fields}
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         return {id: self.documents[id] for id in ids if id in self.documents}
@@ -125,3 +163,14 @@ def index() -> MemoryIndex:
 @pytest.fixture
 def searcher(index: MemoryIndex) -> Searcher:
     return Searcher(ColourEncoder(), index, max_image_bytes=100_000)
+
+
+@pytest.fixture
+def service(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The query function searches those images."""
+    from functions.query import app  # a second, which other tests needn't pay
+
+    settings = Settings(index_url="duckdb:///unused", max_image_bytes=100_000)
+    service = Service(searcher, Fetcher(max_bytes=100_000), settings)
+    monkeypatch.setattr(app, "service", lambda: service)
+    return service

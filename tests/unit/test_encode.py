@@ -14,7 +14,7 @@ from PIL import Image
 
 from batch.encode import encode_run
 from batch.ledger import Status, finished_shards, ledger_key
-from batch.plan import Plan, make_plan, unfinished
+from batch.plan import Plan, make_plan, unfinished, waiting_shards
 from batch.report import read_totals
 from batch.sources import FolderSource, Reader, open_source
 from batch.throughput import Throughput
@@ -106,7 +106,9 @@ def plan_of(photos: Path, output: Storage, shard_size: int = 2) -> Plan:
 
 
 def encode(plan: Plan, output: Storage, encoder: MeanColour | None = None, batch_size: int = 3) -> Throughput:
-    return encode_run(output, plan, encoder or MeanColour(), Reader(), workers=2, batch_size=batch_size)
+    return encode_run(
+        output, plan, waiting_shards(output, plan), encoder or MeanColour(), Reader(), workers=2, batch_size=batch_size
+    )
 
 
 def parts(plan: Plan, output: Storage) -> Iterator[Part]:
@@ -131,7 +133,9 @@ def test_every_photo_gets_a_row_with_its_vector_and_what_the_file_says(photos: P
     (photos / "blue.png").write_bytes(picture("blue"))
     plan = plan_of(photos, output)
     seen: list[int] = []
-    throughput = encode_run(output, plan, MeanColour(), Reader(), workers=2, batch_size=3, progress=seen.append)
+    throughput = encode_run(
+        output, plan, range(plan.shards), MeanColour(), Reader(), workers=2, batch_size=3, progress=seen.append
+    )
     found = upserts(plan, output)
     assert found.keys() == {path.name for path in photos.iterdir()}
     assert all(part.dim == 3 and part.run == plan.run for part in parts(plan, output))

@@ -16,6 +16,7 @@ from imagesearch.index.filters import (
     MAX_DEPTH,
     MAX_TEXT,
     MAX_VALUES,
+    ORIENTATIONS,
     AllOf,
     And,
     AnyOf,
@@ -94,6 +95,8 @@ def test_dates_are_utc_to_the_millisecond(written: str, meant: datetime) -> None
         ({"width": {"min": 3}}, "filter.width", "'min'.*gte"),
         ({"format": {"all_of": ["a"]}}, "filter.format", "all_of"),
         ({"extra.a": {"gte": 3}}, "filter.extra.a", "gte"),
+        ({"orientation": "wide"}, "filter.orientation", "landscape, portrait or square.*wide"),
+        ({"orientation": {"any_of": ["square", 1]}}, "filter.orientation.any_of[1]", "landscape"),
         ({"tags": {"any_of": "dog"}}, "filter.tags.any_of", "list"),
         ({"tags": {"any_of": []}}, "filter.tags.any_of", "1 to"),
         ({"tags": {"any_of": ["x"] * (MAX_VALUES + 1)}}, "filter.tags.any_of", "1,000"),
@@ -166,6 +169,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 moments = st.datetimes(timezones=st.just(UTC)).map(lambda m: m.replace(microsecond=m.microsecond // 1000 * 1000))
 values: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.KEYWORD: texts,
+    Kind.ORIENTATION: st.sampled_from(ORIENTATIONS),
     Kind.TAGS: texts,
     Kind.EXTRA: texts,
     Kind.INTEGER: st.integers(1 - 2**63, 2**63 - 1),

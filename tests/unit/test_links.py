@@ -27,7 +27,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forget_clients() -> None:
-    for cached in (links._session, links._client, links._bucket_url):
+    for cached in (links.aws_session, links._client, links._bucket_url):
         cached.cache_clear()
 
 

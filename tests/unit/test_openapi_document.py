@@ -26,6 +26,10 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
+def examples_of(schema: dict[str, Any]) -> Any:
+    return [examples_of(schema["items"])] if schema.get("type") == "array" else resolved(schema)["examples"]
+
+
 def contents(message: dict[str, Any]) -> dict[str, Any]:
     return message["content"]["application/json"]
 
@@ -42,6 +46,8 @@ def test_the_document_has_every_route() -> None:
     assert set(OPERATIONS) == {
         "POST /search",
         "GET /search",
+        "POST /search/batch",
+        "POST /knn-service",
         "GET /images/{id}",
         "GET /images/{id}/similar",
         "GET /health",
@@ -76,14 +82,15 @@ def test_every_answer_is_described_and_has_an_example_that_fits(operation: dict[
         if status not in ("200", "503"):
             assert content["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}
         examples = [one["value"] for one in content.get("examples", {}).values()]
-        examples = examples or resolved(content["schema"])["examples"]
+        examples = examples or examples_of(content["schema"])
         validator = Draft202012Validator({**content["schema"], "components": DOCUMENT["components"]})
         for example in examples:
             validator.validate(example)
 
 
-def test_every_example_of_a_request_fits() -> None:
-    schema = contents(OPERATIONS["POST /search"]["requestBody"])["schema"]
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name.startswith("POST")])
+def test_every_example_of_a_request_fits(operation: str) -> None:
+    schema = contents(OPERATIONS[operation]["requestBody"])["schema"]
     validator = Draft202012Validator({**schema, "components": DOCUMENT["components"]})
     examples = resolved(schema)["examples"]
     assert examples
@@ -100,6 +107,25 @@ def test_every_example_of_a_request_fits() -> None:
         ({"text": None}, False),
         ({"k": 3}, False),
         ({"text": " \n"}, False),
+        ({"terms": [{"text": "red"}, {"id": "a", "weight": -0.5}]}, True),
+        ({"terms": []}, False),
+        ({"terms": [{"text": "red", "id": "a"}]}, False),
+        ({"terms": [{"text": "red", "weight": 0}]}, False),
+        ({"terms": [{"text": "red", "weight": 1e9}]}, False),
+        ({"terms": [{"text": "red"}], "text": "blue"}, False),
+        ({"query": "red -blue"}, True),
+        ({"like": ["a"]}, True),
+        ({"like": []}, False),
+        ({"unlike": ["a"]}, False),
+        ({"text": "red", "like": ["a"], "unlike": ["b"]}, True),
+        ({"cursor": "abc"}, True),
+        ({"cursor": "abc", "k": 5}, True),
+        ({"cursor": "abc", "text": "red"}, False),
+        ({"cursor": "abc", "offset": 20}, False),
+        ({"cursor": "abc", "facets": ["tags"]}, False),
+        ({"text": "red", "facets": ["colour"]}, False),
+        ({"text": "red", "min_confidence": 1.5}, False),
+        ({"text": "red", "match": "sounds"}, False),
     ],
 )
 def test_the_document_knows_that_a_search_is_by_exactly_one_thing(request_: dict[str, Any], fits: bool) -> None:

@@ -32,6 +32,7 @@ class Photos:
     etags: dict[str, str] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
     uri: str = "file:///photos"
+    columns: dict[str, str] = field(default_factory=dict)
 
     def list(self) -> Iterator[SourceImage]:
         for id, etag in self.etags.items():

@@ -2,11 +2,9 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,96 +20,14 @@ from functions.query import app
 from imagesearch.api import MAX_K
 from imagesearch.errors import IndexOverloaded, IndexUnavailable
 from imagesearch.fetch import Fetcher
+from imagesearch.page import build_page
 from imagesearch.search import Searcher
 from imagesearch.service import Service
-from imagesearch.settings import Settings
-from local.context import LambdaContext
 
 from .conftest import MemoryIndex
+from .query_events import BLUE, CONTEXT, Answer, encoded, event, get, invoke, post
 
-CONTEXT = LambdaContext("query")
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    text: str
-    body: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        is_json = self.headers.get("Content-Type", "").startswith("application/json")
-        self.body = json.loads(self.text) if is_json else None
-
-    @property
-    def titles(self) -> list[str]:
-        assert self.status == 200, self.body
-        return [hit["title"] for hit in self.body["hits"]]
-
-    @property
-    def problem(self) -> tuple[int, str, str | None]:
-        """Status, code and field of an error."""
-        assert self.body.keys() == {"error"}
-        return self.status, self.body["error"]["code"], self.body["error"].get("field")
-
-
-def event(
-    method: str,
-    path: str,
-    query: Mapping[str, str | list[str]] | None = None,
-    body: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    stage: str = "",
-) -> dict[str, Any]:
-    """An event of a REST API with proxy integration; `path` as it is sent, percent-encoded."""
-    parameters = {name: [value] if isinstance(value, str) else value for name, value in (query or {}).items()}
-    return {
-        "resource": "/{proxy+}",
-        "path": path,
-        "httpMethod": method,
-        "headers": dict(headers or {}) or None,
-        "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()} or None,
-        "queryStringParameters": {name: values[-1] for name, values in parameters.items()} or None,
-        "multiValueQueryStringParameters": parameters or None,
-        "pathParameters": {"proxy": path.removeprefix("/")},
-        "stageVariables": None,
-        "requestContext": {"path": stage + path, "stage": stage.removeprefix("/"), "requestId": "request-1"},
-        "body": body,
-        "isBase64Encoded": False,
-    }
-
-
-def invoke(event: dict[str, Any]) -> Answer:
-    answer = app.lambda_handler(event, CONTEXT)
-    json.dumps(answer)  # Lambda must be able to send it
-    headers = {name: ", ".join(values) for name, values in answer["multiValueHeaders"].items()}
-    return Answer(answer["statusCode"], headers, answer["body"])
-
-
-def get(path: str, **query: str | list[str]) -> Answer:
-    return invoke(event("GET", path, query))
-
-
-def post(body: object, **changes: object) -> Answer:
-    text = body if isinstance(body, str) else json.dumps(body)
-    return invoke({**event("POST", "/search", body=text, headers={"Content-Type": "application/json"}), **changes})
-
-
-def encoded(image: Image.Image, format: str = "png") -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-BLUE = encoded(Image.new("RGB", (20, 10), "blue"))
-
-
-@pytest.fixture(autouse=True)
-def service(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> Service:
-    settings = Settings(index_url="duckdb:///unused", max_image_bytes=100_000)
-    service = Service(searcher, Fetcher(max_bytes=100_000), settings)
-    monkeypatch.setattr(app, "service", lambda: service)
-    return service
+pytestmark = pytest.mark.usefixtures("service")
 
 
 def failing(method: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,12 +51,13 @@ def test_words_in_a_body_find_images() -> None:
 def test_a_hit_has_all_that_is_known_of_the_image() -> None:
     (hit,) = post({"text": "red", "k": 1}).body["hits"]
     assert hit["score"] == pytest.approx(1)
-    assert {name: value for name, value in hit.items() if value not in (None, {}) and name != "score"} == {
+    assert {name: value for name, value in hit.items() if value not in (None, {}, []) and name != "score"} == {
         "id": "red",
         "url": "https://photos.example/red.jpg",
         "uri": "https://photos.example/red.jpg",
         "title": "red",
         "tags": ["warm"],
+        "similar_count": 0,
     }
     absent = {"description", "width", "height", "format", "bytes", "color", "created_at", "lat", "lon", "credit"}
     assert absent < hit.keys()
@@ -295,7 +212,7 @@ def test_a_query_string_that_is_not_valid_is_answered_with_400_and_the_field(
 
 def test_an_error_says_what_would_be_right() -> None:
     assert "less than or equal to 100" in post({"text": "red", "k": 101}).body["error"]["message"]
-    assert "text, image, image_url and id" in post({}).body["error"]["message"]
+    assert "text, image, image_url, id, terms, query and cursor" in post({}).body["error"]["message"]
     assert "not text and id" in post({"text": "red", "id": "red"}).body["error"]["message"]
     assert "10,000" in post({"text": "red", "offset": 9_999}).body["error"]["message"]
     assert "there is no such field" in post({"text": "red", "limit": 3}).body["error"]["message"]
@@ -441,18 +358,28 @@ class Page(HTMLParser):
         self.lasttag = ""
 
 
-def test_the_page_is_one_document_whose_policy_names_its_style_and_script() -> None:
+def test_the_page_is_one_document_whose_policy_names_its_styles_and_scripts() -> None:
     answer = get("/")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     page = Page(answer.text)
     assert all(load.startswith("data:") for load in page.loads)
     policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
-    for name, file in (("style", "style.css"), ("script", "app.js")):
-        (source,) = page.sources[name]
-        assert source == (Path(app.__file__).parent / "page" / file).read_text()
-        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-        assert policy[f"{name}-src"] == f"'sha256-{digest}'"
+    for name, suffix in (("style", "*.css"), ("script", "*.js")):
+        files = {file.read_text() for file in (Path(app.__file__).parent / "page").glob(suffix)}
+        assert set(page.sources[name]) == files
+        digests = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in page.sources[name]]
+        assert policy[f"{name}-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
     assert policy["default-src"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
+
+
+def test_a_page_may_have_several_scripts_and_no_styles(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text('<script src="a.js" defer></script><script src="b.js" defer></script>')
+    (tmp_path / "a.js").write_text('"\\1"')  # which means something where it replaces what was matched
+    (tmp_path / "b.js").write_text("2")
+    html, policy = build_page(tmp_path)
+    assert html == '<script>"\\1"</script><script>2</script>'
+    assert "style-src 'none';" in policy
 
 
 def test_every_answer_has_the_headers_of_a_careful_server() -> None:
@@ -508,12 +435,12 @@ def invoke_directly(event: object) -> dict[str, Any]:
 
 
 def test_a_direct_invocation_is_answered() -> None:
-    for event in (
+    for direct in (
         {"query": "blue", "input_type": "text", "k": 1},
         {"query": BLUE, "input_type": "image", "k": 1},
         {"query": "blue", "k": 2, "filter": {"tags": "cold"}},
     ):
-        answer = invoke_directly(event)
+        answer = invoke_directly(direct)
         assert (answer["status_code"], answer["message"]) == (200, "Success")
         assert answer["body"]["hits"][0]["title"] == "blue"
 
@@ -563,6 +490,9 @@ ANYTHING = st.recursive(
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
     max_leaves=20,
 )
+TERM = st.fixed_dictionaries(
+    {}, optional={"text": st.text(), "id": st.text(), "weight": st.floats(-10, 10) | st.integers() | ANYTHING}
+)
 ALMOST = st.fixed_dictionaries(
     {},
     optional={
@@ -573,9 +503,20 @@ ALMOST = st.fixed_dictionaries(
         "k": st.integers() | ANYTHING,
         "offset": st.integers() | ANYTHING,
         "filter": ANYTHING,
+        "terms": st.lists(TERM | ANYTHING, max_size=3) | ANYTHING,
+        "query": st.text() | st.text(alphabet='ab"+-*01. :id') | ANYTHING,
+        "cursor": st.text() | ANYTHING,
+        "like": st.lists(st.sampled_from(["red", "blue", "nothing"]) | st.text()) | ANYTHING,
+        "unlike": st.lists(st.sampled_from(["red", "blue", "nothing"]) | st.text()) | ANYTHING,
+        "match": st.sampled_from(["vector", "words", "hybrid"]) | ANYTHING,
+        "facets": st.lists(st.sampled_from(["tags", "year"]) | ANYTHING) | ANYTHING,
+        "min_confidence": st.floats() | ANYTHING,
+        "group": st.booleans() | ANYTHING,
     },
 )
-PARAMETER = st.sampled_from(["q", "k", "offset", "filter"])
+PARAMETER = st.sampled_from(
+    ["q", "k", "offset", "filter", "query", "like", "match", "facets", "min_confidence", "group"]
+)
 quietly = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -590,6 +531,15 @@ def is_answered_properly(answer: Answer) -> None:
 @given(st.text() | ANYTHING.map(json.dumps) | ALMOST.map(json.dumps))
 def test_no_body_gives_a_500(body: str) -> None:
     is_answered_properly(invoke(event("POST", "/search", body=body)))
+
+
+@quietly
+@given(st.lists(ALMOST | ANYTHING, max_size=4).map(lambda searches: {"searches": searches}) | ANYTHING)
+def test_no_batch_gives_a_500(body: Any) -> None:
+    answer = post(json.dumps(body), "/search/batch")
+    is_answered_properly(answer)
+    if answer.status == 200:
+        assert len(answer.body["answers"]) == len(body["searches"])
 
 
 @quietly

@@ -7,7 +7,7 @@ from copy import deepcopy
 from http import HTTPStatus
 from typing import Any
 
-from imagesearch.api import ErrorAnswer, ErrorDetail
+from imagesearch.api.errors import ErrorAnswer, ErrorDetail
 
 ALWAYS = (403, 429, 500, 503, 504)
 """Errors that every request may meet."""
@@ -106,7 +106,7 @@ def finish(document: dict[str, Any]) -> dict[str, Any]:
     """`document` as Powertools makes it, but true to what is answered.
 
     Powertools describes answers of its own to invalid requests, which ours take the place of; and it has no way to say
-    that a parameter is JSON.
+    that a parameter is JSON, or that it may be left out but can't be null.
     """
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError", "ResponseValidationError"):
@@ -116,9 +116,18 @@ def finish(document: dict[str, Any]) -> dict[str, Any]:
             del operation["responses"]["422"]
         operation["responses"] = dict(sorted(operation["responses"].items()))
         for parameter in operation.get("parameters", ()):
+            # A query string has no null: a parameter that may be absent is left out.
+            parameter["schema"] = _without_null(parameter["schema"])
             if parameter["name"] == "filter":
                 del parameter["schema"]
                 parameter["content"] = {
                     "application/json": {"schema": deepcopy(schemas["SearchRequest"]["properties"]["filter"])}
                 }
     return document
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    match schema:
+        case {"anyOf": [dict(given), {"type": "null"}], **rest}:
+            return {**rest, **given}
+    return schema

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 
-from imagesearch.errors import PartError
+from imagesearch.errors import PartError, StorageError
 
 Schema = Mapping[str, str]
 """Column names, in their order, and their SQL types; a type may be VARCHAR, BIGINT, DOUBLE, VARCHAR[], FLOAT[] or
@@ -24,9 +25,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @contextmanager
 def connect(path: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection, in memory or on a file, that loads nothing from the network; closed at the end."""
-    with _open(path) as con, ctrl_c():
-        yield con
+    """A DuckDB connection, in memory or on a file, that loads nothing from the network; closed at the end.
+
+    Raises:
+        StorageError: a file of its own can't be read or written, as on a full disk.
+    """
+    try:
+        with _open(path) as con, ctrl_c():
+            yield con
+    except duckdb.IOException as error:
+        raise StorageError(f"a file on this machine can't be read or written: {error}") from error
 
 
 @contextmanager
@@ -75,6 +83,22 @@ def register(con: duckdb.DuckDBPyConnection, name: str, schema: Schema, rows: It
     con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {selected} FROM {name}_objects")  # noqa: S608 - our names
 
 
+def load_rows(
+    con: duckdb.DuckDBPyConnection, table: str, schema: Schema, rows: Iterable[Sequence[Any]], size: int = 10_000
+) -> None:
+    """Make `table` with the columns of `schema`, and fill it with `rows`, `size` at a time: there may be millions."""
+    con.execute(f"CREATE OR REPLACE TABLE {table} ({columns_of(schema)})")
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, size)):
+        register(con, "chunk", schema, chunk)
+        con.execute(f"INSERT INTO {table} FROM chunk")
+
+
+def columns_of(schema: Schema) -> str:
+    """The columns of `schema` as CREATE TABLE takes them."""
+    return ", ".join(f"{identifier(column)} {kind}" for column, kind in schema.items())
+
+
 def fetch(con: duckdb.DuckDBPyConnection, schema: Schema, relation: str) -> list[tuple[Any, ...]]:
     """The rows of `relation` (SQL that may follow FROM), with the columns of `schema`; timestamps in UTC."""
     selected = ", ".join(
@@ -109,7 +133,7 @@ def copy_to(con: duckdb.DuckDBPyConnection, relation: str, path: Path, metadata:
     """Write `relation` as Parquet (zstd) to `path`."""
     pairs = ", ".join(f'"{key}": ${key}' for key in metadata)
     options = f"FORMAT parquet, COMPRESSION zstd{f', KV_METADATA {{{pairs}}}' if pairs else ''}"
-    con.execute(f"COPY (FROM {relation}) TO '{quoted(path)}' ({options})", dict(metadata))
+    con.execute(f"COPY (FROM {relation}) TO {literal(path)} ({options})", dict(metadata))
 
 
 def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
@@ -121,7 +145,7 @@ def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, 
     with _cursor() as con, tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.parquet")
         path.write_bytes(data)
-        table = f"read_parquet('{quoted(path)}')"
+        table = f"read_parquet({literal(path)})"
         try:
             with ctrl_c():
                 described = con.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()  # noqa: S608 - our path
@@ -129,7 +153,7 @@ def read_table(schema: Schema, data: bytes, what: str) -> tuple[list[tuple[Any, 
                 if columns != dict(schema):
                     raise PartError(f"{what} {_difference(columns, schema)}")
                 pairs = con.execute(
-                    f"SELECT decode(key), decode(value) FROM parquet_kv_metadata('{quoted(path)}')"  # noqa: S608
+                    f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({literal(path)})"  # noqa: S608
                 ).fetchall()
                 return fetch(con, schema, table), dict(pairs)
         except (duckdb.Error, UnicodeDecodeError, OverflowError) as error:  # overflow: a date after 9999
@@ -162,9 +186,14 @@ def _cast(column: str, kind: str) -> str:
     return f'make_timestamptz("{column}"::BIGINT)' if kind == TIMESTAMP else f'"{column}"::{kind}'
 
 
-def quoted(path: Path) -> str:
-    """`path` as it may stand between single quotes in SQL."""
-    return str(path).replace("'", "''")
+def literal(text: str | Path) -> str:
+    """`text` as a string in SQL, where a parameter may not stand: between single quotes."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """`name` as that of a table or a column in SQL: between double quotes."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _one_line(error: Exception, path: Path) -> str:

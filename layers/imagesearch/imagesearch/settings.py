@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -19,6 +19,18 @@ class Settings(BaseSettings):
     model: Path = Field(Path("/opt/model"), description="Folder of the model artifact")
     index_engine: str = Field("lucene", pattern="^(lucene|faiss)$", description="k-NN engine of a new OpenSearch index")
     index_shards: int = Field(1, ge=1, le=1_000, description="Primary shards of a new OpenSearch index")
+
+    vectors_url: str | None = Field(
+        None,
+        description="Output of the encoder, s3://… or a folder, which has the collection's statistics; without them, "
+        "hits have no confidence",
+    )
+    cursor_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="What cursors are signed with, the same for every process that answers; without one, each process "
+        "makes its own",
+    )
 
     signed_url_seconds: int = Field(900, ge=1, le=43_200, description="How long a signed URL of an image works")
     file_base_url: str | None = Field(

@@ -61,12 +61,30 @@ class BulkResult:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorQuery:
+    """One search of several: the `k` images nearest to `vector` (dim,) that match `filter`, after skipping `offset`."""
+
+    vector: Float32
+    k: int
+    filter: Filter | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One result: `score` is the cosine of query and image, -1 to 1."""
+    """One result: `score` is the cosine of query and image, -1 to 1; of a search by words, its BM25 score."""
 
     id: str
     score: float
     metadata: ImageMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One value of a field, and how many images have it."""
+
+    value: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +135,46 @@ class VectorIndex(Protocol):
 
         Raises:
             InvalidInput: k < 1, offset < 0, offset + k > MAX_RESULTS, or a vector of a wrong dimension.
+        """
+        ...
+
+    def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
+        """What `search` answers to each of `queries`, in their order, in one request.
+
+        Raises:
+            InvalidInput: one of them isn't right, as in `search`; none is answered then.
+        """
+        ...
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+        """The `k` images whose title, description and tags fit the words of `text` best, by BM25; see words.py.
+
+        An image without any of the words is no hit, so there may be fewer than k, or none. The score is the sum of what
+        the words are worth, above 0, and not bounded: it orders the hits of one answer, and means nothing across
+        answers, nor beside a cosine. Equal scores are ordered by id. A missing index has no hits.
+
+        Raises:
+            InvalidInput: k < 1 or k > MAX_RESULTS.
+        """
+        ...
+
+    def facets(
+        self,
+        vector: Float32 | None,
+        fields: Sequence[str],
+        *,
+        filter: Filter | None = None,
+        candidates: int = 1_000,
+        size: int = 20,
+    ) -> dict[str, list[Facet]]:
+        """For each of `fields`, its `size` most frequent values among images, most frequent first, then by value.
+
+        The images are the `candidates` nearest to `vector` (dim,) that match `filter`, or all that match where it is
+        None. Each field of `facets.FIELDS` may be asked for: an image counts once for each of its tags, and not at all
+        where the field has no value; `year` is that of `created_at`, in UTC. A missing index has empty lists.
+
+        Raises:
+            InvalidInput: a field that has no facets, candidates or size out of bounds, a vector of a wrong dimension.
         """
         ...
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from imagesearch.errors import InvalidInput
 from imagesearch.index.base import MAX_RESULTS, Action, Float32, Upsert
 from imagesearch.index.filters import EXTRA, Value, extra_text
+from imagesearch.index.words import weighted_words
 from imagesearch.records import ImageMetadata
 
 MAX_ID_BYTES = 512
@@ -46,13 +47,22 @@ def check_search(vector: npt.ArrayLike, k: int, offset: int, dim: int) -> Float3
     Raises:
         InvalidInput: one of them isn't.
     """
+    check_page(k, offset)
+    return unit(vector, dim)
+
+
+def check_page(k: int, offset: int) -> None:
+    """Nothing, if an index answers with `k` hits after `offset`.
+
+    Raises:
+        InvalidInput: it doesn't.
+    """
     if k < 1:
         raise InvalidInput(f"k must be at least 1, not {k}", "k")
     if offset < 0:
         raise InvalidInput(f"offset must be at least 0, not {offset}", "offset")
     if offset + k > MAX_RESULTS:
         raise InvalidInput(f"offset + k may not exceed {MAX_RESULTS:,}: narrow the search by a filter", "offset")
-    return unit(vector, dim)
 
 
 def valid_id(image_id: str) -> bool:
@@ -66,8 +76,9 @@ def valid_id(image_id: str) -> bool:
 def to_document(action: Action) -> dict[str, Any]:
     """The JSON document of `action`, without the vector; a deletion has nothing but its id.
 
-    Besides the metadata, absent fields left out, an upsert's document has what filters need:
-    `location` (a geo point), `present` (names of the fields that have a value) and `extra_values` (see `extra_term`).
+    Besides the metadata, absent fields left out, an upsert's document has what searches need: `location` (a geo point),
+    `orientation`, `present` (names of the fields that have a value), `extra_values` (see `extra_term`) and `words` (see
+    words.py; separated by spaces, absent where there are none).
     A NaN in `extra`, for which JSON has no word, becomes null.
 
     Raises:
@@ -95,6 +106,11 @@ def to_document(action: Action) -> dict[str, Any]:
     if metadata.lat is not None and metadata.lon is not None:
         document["location"] = {"lat": metadata.lat, "lon": metadata.lon}
         present.add("location")
+    if shape := _orientation(metadata):
+        document["orientation"] = shape
+        present.add("orientation")
+    if words := weighted_words(metadata):
+        document["words"] = " ".join(words)
     extra_values = {extra_term(path, value) for path, value in leaves}
     return {"id": action.id, **document, "present": sorted(present), "extra_values": sorted(extra_values)}
 
@@ -116,6 +132,15 @@ def milliseconds(moment: datetime) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _orientation(metadata: ImageMetadata) -> str | None:
+    """Landscape, portrait or square; None where a side is unknown, or 0."""
+    if not metadata.width or not metadata.height:
+        return None
+    if metadata.width == metadata.height:
+        return "square"
+    return "landscape" if metadata.width > metadata.height else "portrait"
 
 
 def _plain_zone(metadata: ImageMetadata) -> ImageMetadata:

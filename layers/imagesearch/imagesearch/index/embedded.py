@@ -18,28 +18,40 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from imagesearch.errors import IndexUnavailable, InvalidFilter, InvalidInput, VectorIndexError
-from imagesearch.index.base import Action, BulkResult, Document, Float32, Hit, Rejection, Upsert, index_name
+from imagesearch.errors import IndexUnavailable, InvalidInput, VectorIndexError
+from imagesearch.index.base import (
+    Action,
+    BulkResult,
+    Document,
+    Facet,
+    Float32,
+    Hit,
+    Rejection,
+    Upsert,
+    VectorQuery,
+    index_name,
+)
 from imagesearch.index.documents import (
+    check_page,
     check_search,
-    extra_term,
     milliseconds,
     to_document,
     to_metadata,
     unit,
     valid_id,
 )
-from imagesearch.index.filters import EXTRA, AllOf, And, AnyOf, Exists, Filter, Near, Not, Or, Range, Value, known_field
+from imagesearch.index.embedded_sql import best_by_words, facet_counts, nearest, where
+from imagesearch.index.facets import check_facets
+from imagesearch.index.filters import Filter
+from imagesearch.index.words import MAX_QUERY_WORDS, stored_length, words_of
 from imagesearch.parquet import ctrl_c
 
 BATCH = 2_000
 """Actions that one transaction applies."""
-EARTH_KM = 6_371.0087714
-"""Mean radius of the Earth, as in Lucene's geo distance."""
 
-# What filters compare, with its DuckDB type: the columns of a table besides id, version, vector and document. A date is
-# its milliseconds since 1970.
-TEXTS = ("uri", "etag", "format", "color", "credit", "title", "description")
+# What searches compare, with its DuckDB type: the columns of a table besides id, version, vector and document. A date
+# is its milliseconds since 1970.
+TEXTS = ("uri", "etag", "format", "color", "credit", "title", "description", "orientation")
 COLUMNS: dict[str, str | list[str]] = {
     **dict.fromkeys(TEXTS, "VARCHAR"),
     **dict.fromkeys(("width", "height", "bytes", "created_at"), "BIGINT"),
@@ -47,6 +59,8 @@ COLUMNS: dict[str, str | list[str]] = {
     "tags": ["VARCHAR"],
     "extra_values": ["VARCHAR"],
     "present": ["VARCHAR"],
+    "words": ["VARCHAR"],
+    "words_length": "BIGINT",
 }
 
 _WRITING = threading.Lock()  # DuckDB refuses, rather than queues, a transaction that meets another's writes
@@ -72,6 +86,9 @@ class EmbeddedIndex:
                     f"the index {path} is in use by another process: end it, or use another file ({error})"
                 ) from None
             raise VectorIndexError(f"the index {path} can't be opened: {error}") from error
+        with _WRITING, self._cursor() as cursor:
+            for column in _columns():  # a table that was made earlier may lack some
+                cursor.execute(f"ALTER TABLE IF EXISTS {self._table} ADD COLUMN IF NOT EXISTS {column}")
 
     def close(self) -> None:
         """Release the file, so that another process may open it."""
@@ -83,11 +100,10 @@ class EmbeddedIndex:
         Raises:
             VectorIndexError: the table is there with another dimension.
         """
-        columns = [f"{name} {kind if isinstance(kind, str) else kind[0] + '[]'}" for name, kind in COLUMNS.items()]
         with _WRITING, self._cursor() as cursor:
             cursor.execute(
                 f"CREATE TABLE IF NOT EXISTS {self._table} "
-                f"(id VARCHAR, version BIGINT, vector FLOAT[{self.dim}], document VARCHAR, {', '.join(columns)})"
+                f"(id VARCHAR, version BIGINT, vector FLOAT[{self.dim}], document VARCHAR, {', '.join(_columns())})"
             )
             there = "SELECT data_type FROM duckdb_columns() WHERE table_name = ? AND column_name = 'vector'"
             found = cursor.execute(there, [self.name]).fetchone()
@@ -119,13 +135,41 @@ class EmbeddedIndex:
     ) -> list[Hit]:
         """See VectorIndex. Every search is exact."""
         query = check_search(vector, k, offset, self.dim)
-        where, values = _where(filter)
-        rows = self._rows(
-            f"SELECT id, array_inner_product(vector, ?::FLOAT[{self.dim}]) AS score, document FROM {self._table} "
-            f"WHERE {where} ORDER BY score DESC, id LIMIT ? OFFSET ?",
-            [query, *values, k, offset],
-        )
+        rows = self._rows(*nearest(self._table, query, k, offset, filter))
         return [Hit(id, min(1.0, max(-1.0, score)), to_metadata(json.loads(document))) for id, score, document in rows]
+
+    def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
+        """See VectorIndex."""
+        for query in queries:  # all of them, before the first is answered
+            check_search(query.vector, query.k, query.offset, self.dim)
+        return [self.search(q.vector, q.k, filter=q.filter, offset=q.offset) for q in queries]
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+        """See VectorIndex."""
+        check_page(k, 0)
+        words = words_of(text)[:MAX_QUERY_WORDS]
+        rows = self._rows(*best_by_words(self._table, words, k, filter))
+        return [Hit(id, score, to_metadata(json.loads(document))) for id, score, document in rows]
+
+    def facets(
+        self,
+        vector: Float32 | None,
+        fields: Sequence[str],
+        *,
+        filter: Filter | None = None,
+        candidates: int = 1_000,
+        size: int = 20,
+    ) -> dict[str, list[Facet]]:
+        """See VectorIndex."""
+        check_facets(fields, candidates, size)
+        query = None if vector is None else unit(vector, self.dim)
+        facets: dict[str, list[Facet]] = {field: [] for field in fields}
+        if facets:
+            for field, value, count in self._rows(
+                *facet_counts(self._table, query, list(facets), filter, candidates, size)
+            ):
+                facets[field].append(Facet(value, count))
+        return facets
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """See VectorIndex."""
@@ -141,8 +185,8 @@ class EmbeddedIndex:
 
     def count(self, filter: Filter | None = None) -> int:
         """See VectorIndex."""
-        where, values = _where(filter)
-        rows = self._rows(f"SELECT count(*) FROM {self._table} WHERE {where}", values)
+        condition, values = where(filter)
+        rows = self._rows(f"SELECT count(*) FROM {self._table} WHERE {condition}", values)
         return int(rows[0][0]) if rows else 0
 
     def versions(self) -> Iterator[tuple[str, int]]:
@@ -184,13 +228,13 @@ class EmbeddedIndex:
         columns["id"] = _objects(rows)
         columns["version"] = np.array([version for version, _, _ in rows.values()], dtype=np.int64)
         columns["vector"] = _objects(vector for _, vector, _ in rows.values())
-        columns["document"] = _objects(json.dumps(document) for _, _, document in rows.values())
+        columns["document"] = _objects(json.dumps(_kept(document)) for _, _, document in rows.values())
         columns["compared"] = _objects(json.dumps(_compared(document)) for _, _, document in rows.values())
         cursor.register("batch", columns)
         cursor.begin()
         cursor.execute(f"DELETE FROM {self._table} WHERE id IN (SELECT id FROM batch)")
         cursor.execute(
-            f"INSERT INTO {self._table} "
+            f"INSERT INTO {self._table} BY NAME "
             "SELECT id, version, vector, document, unnest(from_json(compared, ?)) FROM batch",
             [json.dumps(COLUMNS)],
         )
@@ -217,6 +261,11 @@ class EmbeddedIndex:
             raise VectorIndexError(f"the embedded index {self.name} failed: {error}") from error
 
 
+def _columns() -> list[str]:
+    """The columns of COLUMNS as SQL."""
+    return [f"{name} {kind if isinstance(kind, str) else kind[0] + '[]'}" for name, kind in COLUMNS.items()]
+
+
 def _objects(values: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
     """An object array, one element a value, even where the values are arrays of one length."""
     listed = list(values)
@@ -226,61 +275,17 @@ def _objects(values: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
     return array
 
 
+def _kept(document: dict[str, Any]) -> dict[str, Any]:
+    """What comes back of a document; its words are in a column."""
+    return {name: value for name, value in document.items() if name != "words"}
+
+
 def _compared(document: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a document that filters compare."""
+    """The columns of a document that searches compare."""
     compared = {name: document.get(name) for name in COLUMNS}
+    if words := compared["words"]:
+        compared["words"] = words.split(" ")
+        compared["words_length"] = stored_length(len(compared["words"]))
     if taken := compared["created_at"]:
         compared["created_at"] = milliseconds(datetime.fromisoformat(taken))
     return compared
-
-
-def _where(filter: Filter | None) -> tuple[str, list[Any]]:
-    """A condition, and the values of its `?`: the row is no deletion, and `filter` holds."""
-    if filter is None:
-        return "vector IS NOT NULL", []
-    sql, values = _condition(filter)
-    return f"vector IS NOT NULL AND {sql}", values
-
-
-def _condition(node: Filter) -> tuple[str, list[Any]]:
-    """A condition that is true or false, never NULL, and the values of its `?`."""
-    match node:
-        case And(parts) | Or(parts):
-            compiled = [_condition(part) for part in parts]
-            joined = (" AND " if isinstance(node, And) else " OR ").join(sql for sql, _ in compiled)
-            nothing = "true" if isinstance(node, And) else "false"
-            return f"({joined or nothing})", [value for _, values in compiled for value in values]
-        case Not(part):
-            sql, values = _condition(part)
-            return f"(NOT {sql})", values
-        case Exists(field, exists):
-            found = "coalesce(list_contains(present, ?), false)"
-            return found if exists else f"(NOT {found})", [known_field(field)]
-        case AnyOf(field, wanted) if field.startswith(EXTRA):
-            terms = [extra_term(field.removeprefix(EXTRA), value) for value in wanted]
-            return "coalesce(list_has_any(extra_values, ?::VARCHAR[]), false)", [terms]
-        case AnyOf("tags", wanted):
-            return "coalesce(list_has_any(tags, ?::VARCHAR[]), false)", [list(wanted)]
-        case AllOf("tags", wanted):
-            return "coalesce(list_has_all(tags, ?::VARCHAR[]), false)", [list(wanted)]
-        case AnyOf(field, wanted):
-            values = [_sql_value(value) for value in wanted]
-            return f'coalesce(list_contains(?, "{known_field(field)}"), false)', [values]
-        case Range(field):
-            bounds = {">": node.gt, ">=": node.gte, "<": node.lt, "<=": node.lte}
-            given = {sign: _sql_value(bound) for sign, bound in bounds.items() if bound is not None}
-            compared = " AND ".join(f'"{known_field(field)}" {sign} ?' for sign in given)
-            return f"coalesce({compared or 'true'}, false)", list(given.values())
-        case Near(lat, lon, km):
-            # The haversine formula; the first factor under the root is the square of half the chord.
-            chord = (
-                "sin(radians(lat - ?) / 2) ** 2 + cos(radians(?)) * cos(radians(lat)) * sin(radians(lon - ?) / 2) ** 2"
-            )
-            near = f"2 * {EARTH_KM} * asin(sqrt(least(1, {chord}))) <= ?"  # least() passes over NULL
-            return f"(lat IS NOT NULL AND lon IS NOT NULL AND {near})", [lat, lat, lon, km]
-        case _:
-            raise InvalidFilter(f"{node} can't be searched for")
-
-
-def _sql_value(value: Value) -> Value:
-    return milliseconds(value) if isinstance(value, datetime) else value

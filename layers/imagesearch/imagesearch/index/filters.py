@@ -12,9 +12,10 @@ A filter is a JSON object. Its members must all hold:
 | `{"title": {"exists": true}}` | the field has a value (`false`: has none) |
 | `{"and": [f, …]}`, `{"or": [f, …]}`, `{"not": f}` | all, any, none |
 
-Fields are those of `ImageMetadata`, `id`, `location` (lat and lon together), and `extra.<key>` for the rest, whose
-values are compared as text; the key of a nested value is its dotted path, as in `extra.exif.iso`. Dates are ISO 8601,
-UTC where no zone is given, and are compared to the millisecond.
+Fields are those of `ImageMetadata`, `id`, `location` (lat and lon together), `orientation` (landscape, portrait or
+square, by width and height), and `extra.<key>` for the rest, whose values are compared as text; the key of a nested
+value is its dotted path, as in `extra.exif.iso`. Dates are ISO 8601, UTC where no zone is given, and are compared to
+the millisecond.
 """
 
 import json
@@ -103,6 +104,7 @@ class Kind(Enum):
     """What a field holds; it decides the operators, and the JSON type of their values."""
 
     KEYWORD = "text"
+    ORIENTATION = "landscape, portrait or square"
     TAGS = "list of text"
     INTEGER = "integer"
     FLOAT = "number"
@@ -113,6 +115,7 @@ class Kind(Enum):
 
 FIELDS = {
     **dict.fromkeys(("id", "uri", "etag", "format", "color", "credit", "title", "description"), Kind.KEYWORD),
+    "orientation": Kind.ORIENTATION,
     "tags": Kind.TAGS,
     **dict.fromkeys(("width", "height", "bytes"), Kind.INTEGER),
     **dict.fromkeys(("lat", "lon"), Kind.FLOAT),
@@ -120,9 +123,11 @@ FIELDS = {
     "location": Kind.PLACE,
 }
 EXTRA = "extra."
+ORIENTATIONS = ("landscape", "portrait", "square")
 BOUNDS = ("gt", "gte", "lt", "lte")
 OPERATORS: dict[Kind, tuple[str, ...]] = {
     Kind.KEYWORD: ("any_of", "exists"),
+    Kind.ORIENTATION: ("any_of", "exists"),
     Kind.TAGS: ("any_of", "all_of", "exists"),
     Kind.INTEGER: ("any_of", *BOUNDS, "exists"),
     Kind.FLOAT: ("any_of", *BOUNDS, "exists"),
@@ -275,6 +280,12 @@ def _text(value: Any) -> str:
     return cast(str, value)
 
 
+def _orientation(value: Any) -> str:
+    if value not in ORIENTATIONS:
+        raise ValueError("landscape, portrait or square")
+    return cast(str, value)
+
+
 def _extra(value: Any) -> str:
     return extra_text(value) if isinstance(value, bool) or _is_number(value) else _text(value)
 
@@ -317,6 +328,7 @@ def _is_number(value: Any) -> bool:
 
 _READERS: dict[Kind, Callable[[Any], Value]] = {
     Kind.KEYWORD: _text,
+    Kind.ORIENTATION: _orientation,
     Kind.TAGS: _text,
     Kind.INTEGER: _integer,
     Kind.FLOAT: _float,

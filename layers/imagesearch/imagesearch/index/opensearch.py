@@ -1,101 +1,53 @@
-"""The index on OpenSearch's k-NN plugin: a domain of Amazon OpenSearch Service, or any other OpenSearch 3.
-
-What the mapping rests on:
-
-- The vector isn't in `_source`, where every hit would have to read and skip several kB of JSON, but it comes back
-  bit for bit from its doc values, by a script. A copy made by OpenSearch's own reindex therefore has no vectors:
-  index the parts again instead. The plugin's own answer, derived source, is switched off: in 3.5, after a reindex,
-  searches of the index that was read from keep failing with "already closed".
-- `extra` is kept as it is, unindexed, and its values are indexed as terms `path=value` in `extra_values`. The type made
-  for that, flat_object, refuses the whole photo for one value of more than 32,766 bytes.
-- `present` names the fields that have a value; a keyword longer than `ignore_above` would pass for absent otherwise.
-- A deletion is a document with nothing but its id and its version. OpenSearch forgets the version of a document that is
-  really deleted after `index.gc_deletes`, and at each restart; an upsert that came late would bring the photo back.
-"""
+"""The index on OpenSearch's k-NN plugin: a domain of Amazon OpenSearch Service, or any other OpenSearch 3."""
 
 import json
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 from opensearchpy.exceptions import RequestError
 from opensearchpy.helpers import scan
 
-from imagesearch.errors import IndexOverloaded, InvalidFilter, InvalidInput, VectorIndexError
+from imagesearch.errors import IndexOverloaded, InvalidInput, VectorIndexError
 from imagesearch.index.base import (
-    MAX_RESULTS,
     Action,
     BulkResult,
     Document,
+    Facet,
     Float32,
     Hit,
     Rejection,
     Upsert,
+    VectorQuery,
     index_name,
 )
-from imagesearch.index.documents import check_search, extra_term, to_document, to_metadata, unit, valid_id
-from imagesearch.index.filters import EXTRA, AllOf, And, AnyOf, Exists, Filter, Near, Not, Or, Range, Value, known_field
+from imagesearch.index.documents import check_page, check_search, to_document, to_metadata, unit, valid_id
+from imagesearch.index.facets import check_facets
+from imagesearch.index.filters import AnyOf, Filter
+from imagesearch.index.opensearch_mapping import METHODS, index_body
+from imagesearch.index.opensearch_queries import WITHOUT_DERIVED, best_by_words, facet_counts, matching, nearest
 from imagesearch.index.opensearch_server import CONNECT_SECONDS, Server, reason_of
+from imagesearch.index.words import MAX_QUERY_WORDS, words_of
 
 BULK_SECONDS = 60.0
 BULK_BYTES = 5 << 20
 """Size of a bulk request; some AWS instance types take 10 MiB at most."""
-BULK_ATTEMPTS = 6
-"""How often an action that was answered 429 is sent; with the waits between, that is patience for some 8 seconds."""
+ATTEMPTS = 6
+"""How often an action, or a search of several, that was answered 429 is sent; with the waits between, that is patience
+for some 8 seconds."""
 GET_IDS = 500
 """Ids that one request asks for; a vector of 512 dimensions is 6 kB of JSON."""
+COPY_OF_VECTOR = (
+    "float[] all = doc['vector'].value; float[] own = new float[all.length]; "
+    "for (int i = 0; i < all.length; i++) { own[i] = all[i]; } return own"
+)
+"""The plugin reads the vectors of a segment into one array: returned as it is, each document has the last one's."""
 SCAN_IDS = 5_000
 """Ids that one answer has when all are asked for."""
-
-CANDIDATES = (100, 1_000, MAX_RESULTS)
-"""How many neighbours the graph is asked for: the first that covers offset + k. Fewer than 100 cost recall; and pages
-of one query come from the same candidates, so that nothing is repeated or left out between them."""
-
-KEYWORD = {"type": "keyword", "ignore_above": 8_191}  # characters; Lucene takes 32,766 bytes
-LOOKUP = {**KEYWORD, "doc_values": False}
-LONG, DOUBLE = {"type": "long"}, {"type": "double"}
-FILTER_ONLY = ["id", "location", "present", "extra_values"]
-METHODS: dict[str, dict[str, Any]] = {
-    "lucene": {"mode": "in_memory", "compression_level": "1x"},
-    # One bit a component in memory, 0.2 GB a million of 512; the best are then compared at full precision from disk.
-    "faiss": {"mode": "on_disk", "compression_level": "32x"},
-}
-
-
-def index_body(dim: int, engine: str, shards: int) -> dict[str, Any]:
-    """Settings and mapping of an index for vectors of `dim`; whatever the plugin has a default for is written out."""
-    vector = {
-        "type": "knn_vector",
-        "dimension": dim,
-        "data_type": "float",
-        "space_type": "cosinesimil",
-        **METHODS[engine],
-        "method": {"name": "hnsw", "engine": engine, "parameters": {"m": 16, "ef_construction": 100}},
-    }
-    properties = {
-        "id": {"type": "keyword"},
-        "vector": vector,
-        **dict.fromkeys(("uri", "etag", "format", "color", "credit", "title", "description", "tags"), KEYWORD),
-        **dict.fromkeys(("width", "height", "bytes"), LONG),
-        "created_at": {"type": "date", "format": "strict_date_optional_time"},
-        **dict.fromkeys(("lat", "lon"), DOUBLE),
-        "location": {"type": "geo_point"},
-        "extra": {"type": "object", "enabled": False},
-        "extra_values": LOOKUP,
-        "present": LOOKUP,
-    }
-    settings = {
-        "knn": True,
-        "knn.derived_source.enabled": False,
-        "number_of_shards": shards,
-        "auto_expand_replicas": "0-1",
-        "max_result_window": MAX_RESULTS,
-    }
-    mappings = {"dynamic": "strict", "_source": {"excludes": ["vector"]}, "properties": properties}
-    return {"settings": {"index": settings}, "mappings": mappings}
+COMPLETE = {"ignore_unavailable": "true", "allow_partial_search_results": "false"}
+"""How searches are asked for: a missing index has no hits, and a shard that fails is an error, not fewer hits."""
 
 
 class OpenSearchIndex:
@@ -112,23 +64,28 @@ class OpenSearchIndex:
         self._client = self._server.client
 
     def create(self) -> None:
-        """See VectorIndex.
+        """See VectorIndex. What the mapping of an index made earlier lacks is added; images in it don't have it yet.
 
         Raises:
             VectorIndexError: the index is there with another dimension.
         """
+        body = index_body(self.dim, self.engine, self.shards)
         with self._server.errors():
             if not self._client.indices.exists(index=self.name):
                 try:
-                    self._client.indices.create(index=self.name, body=index_body(self.dim, self.engine, self.shards))
+                    self._client.indices.create(index=self.name, body=body)
                     return
                 except RequestError as error:
                     if error.error != "resource_already_exists_exception":  # by another process, in the meantime
                         raise
             mapping = self._client.indices.get_mapping(index=self.name)[self.name]["mappings"]
-        dimension = mapping.get("properties", {}).get("vector", {}).get("dimension")
-        if dimension != self.dim:
-            raise VectorIndexError(f"the index {self.name} has vectors of dimension {dimension}, not {self.dim}")
+            there = mapping.get("properties", {})
+            dimension = there.get("vector", {}).get("dimension")
+            if dimension != self.dim:
+                raise VectorIndexError(f"the index {self.name} has vectors of dimension {dimension}, not {self.dim}")
+            properties = body["mappings"]["properties"]
+            if missing := {field: properties[field] for field in properties.keys() - there.keys()}:
+                self._client.indices.put_mapping(index=self.name, body={"properties": missing})
 
     def drop(self) -> None:
         """See VectorIndex."""
@@ -160,19 +117,51 @@ class OpenSearchIndex:
         self, vector: Float32, k: int, *, filter: Filter | None = None, offset: int = 0, exact: bool = False
     ) -> list[Hit]:
         """See VectorIndex."""
-        query = check_search(vector, k, offset, self.dim).tolist()
-        body = {
-            "query": self._exact(query, filter) if exact else self._approximate(query, filter, offset + k),
-            "from": offset,
-            "size": k,
-            "sort": [{"_score": "desc"}, {"id": "asc"}],
-            "_source": {"excludes": FILTER_ONLY},
-        }
-        # The score of cosinesimil is (1 + cosine) / 2.
-        return [
-            Hit(hit["_id"], min(1.0, max(-1.0, 2 * hit["_score"] - 1)), to_metadata(hit["_source"]))
-            for hit in self._search(body)
+        query = check_search(vector, k, offset, self.dim)
+        return _cosine_hits(self._search(nearest(query, k, offset, filter, exact=exact)))
+
+    def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
+        """See VectorIndex."""
+        bodies = [
+            nearest(check_search(query.vector, query.k, query.offset, self.dim), query.k, query.offset, query.filter)
+            for query in queries
         ]
+        return [_cosine_hits(answer) for answer in self._search_many(bodies)]
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+        """See VectorIndex.
+
+        Scores differ a little from those of the embedded index while there are images that were written again: Lucene
+        counts what they were before, until it merges.
+        """
+        check_page(k, 0)
+        words = words_of(text)[:MAX_QUERY_WORDS]
+        found = self._search(best_by_words(words, k, filter), {"search_type": "dfs_query_then_fetch"})
+        return [Hit(hit["_id"], hit["_score"], to_metadata(hit["_source"])) for hit in found]
+
+    def facets(
+        self,
+        vector: Float32 | None,
+        fields: Sequence[str],
+        *,
+        filter: Filter | None = None,
+        candidates: int = 1_000,
+        size: int = 20,
+    ) -> dict[str, list[Facet]]:
+        """See VectorIndex. Of an index with several shards, the candidates are those of each."""
+        check_facets(fields, candidates, size)
+        query = None if vector is None else unit(vector, self.dim)
+        if not fields:
+            return {}
+        answer = self._ask(facet_counts(query, fields, filter, candidates, size))
+        counted = answer.get("aggregations", {})  # none where there is no index
+        return {
+            field: [
+                Facet(bucket.get("key_as_string", bucket["key"]), bucket["doc_count"])
+                for bucket in counted.get(field, {"buckets": []})["buckets"][:size]
+            ]
+            for field in fields
+        }
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """See VectorIndex."""
@@ -181,11 +170,11 @@ class OpenSearchIndex:
         for start in range(0, len(wanted), GET_IDS):
             chunk = wanted[start : start + GET_IDS]
             body = {
-                "query": _matching(AnyOf("id", tuple(chunk))),
+                "query": matching(AnyOf("id", tuple(chunk))),
                 "size": len(chunk),
                 "version": True,
-                "_source": {"excludes": FILTER_ONLY},
-                "script_fields": {"vector": {"script": {"lang": "painless", "source": "doc['vector'].value"}}},
+                "_source": WITHOUT_DERIVED,
+                "script_fields": {"vector": {"script": {"lang": "painless", "source": COPY_OF_VECTOR}}},
             }
             for hit in self._search(body):
                 vector = np.array(hit["fields"]["vector"][0], dtype=np.float32)
@@ -196,13 +185,13 @@ class OpenSearchIndex:
         """See VectorIndex."""
         with self._server.errors():
             answer = self._client.count(
-                index=self.name, body={"query": _matching(filter)}, params={"ignore_unavailable": "true"}
+                index=self.name, body={"query": matching(filter)}, params={"ignore_unavailable": "true"}
             )
         return int(answer["count"])
 
     def versions(self) -> Iterator[tuple[str, int]]:
         """See VectorIndex."""
-        body = {"query": _matching(None), "version": True, "_source": False}
+        body = {"query": matching(None), "version": True, "_source": False}
         with self._server.errors():
             for hit in scan(self._client, body, index=self.name, size=SCAN_IDS, ignore_unavailable="true"):
                 yield hit["_id"], hit["_version"]
@@ -212,28 +201,40 @@ class OpenSearchIndex:
         with self._server.errors():
             self._client.indices.refresh(index=self.name, params={"ignore_unavailable": "true"})
 
-    def _search(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """The hits of a search; none where there is no index. A shard that fails is an error, not fewer hits."""
-        with self._server.errors():
-            answer = self._client.search(
-                index=self.name,
-                body={**body, "track_total_hits": False},
-                params={"ignore_unavailable": "true", "allow_partial_search_results": "false"},
-            )
-        hits: list[dict[str, Any]] = answer["hits"]["hits"]
+    def _search(self, body: dict[str, Any], options: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """The hits of a search; none where there is no index."""
+        hits: list[dict[str, Any]] = self._ask(body, options)["hits"]["hits"]
         return hits
 
-    def _approximate(self, query: list[float], filter: Filter | None, wanted: int) -> dict[str, Any]:
-        candidates = next(number for number in CANDIDATES if number >= wanted)
-        knn = {"vector": query, "k": candidates, "method_parameters": {"ef_search": candidates}}
-        if filter is not None:
-            knn["filter"] = _query(filter)
-        return {"knn": {"vector": knn}}
+    def _ask(self, body: dict[str, Any], options: dict[str, str] | None = None) -> dict[str, Any]:
+        """The answer to a search. A shard that fails is an error, not fewer hits."""
+        with self._server.errors():
+            answer: dict[str, Any] = self._client.search(
+                index=self.name, body={**body, "track_total_hits": False}, params={**COMPLETE, **(options or {})}
+            )
+        return answer
 
-    def _exact(self, query: list[float], filter: Filter | None) -> dict[str, Any]:
-        parameters = {"field": "vector", "query_value": query, "space_type": "cosinesimil"}
-        script = {"lang": "knn", "source": "knn_score", "params": parameters}
-        return {"script_score": {"query": _matching(filter), "script": script}}
+    def _search_many(self, bodies: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+        """The hits of each search, all asked for in one request; those that OpenSearch was too busy for, again."""
+        answers: dict[int, list[dict[str, Any]]] = {}
+        waiting = list(range(len(bodies)))
+        for _ in _patiently():
+            lines = [line for i in waiting for line in (COMPLETE, {**bodies[i], "track_total_hits": False})]
+            with self._server.errors():
+                responses = self._client.msearch(index=self.name, body=lines)["responses"] if lines else []
+            busy = []
+            for i, response in zip(waiting, responses, strict=True):
+                if "error" not in response:
+                    answers[i] = response["hits"]["hits"]
+                    continue
+                why = f"{response['status']} to a search: {reason_of(response['error'])}"
+                if response["status"] not in (429, 503):
+                    raise VectorIndexError(f"OpenSearch at {self._server.where} answers {why}")
+                busy.append(i)
+            if not busy:
+                return [answers[i] for i in range(len(bodies))]
+            waiting = busy
+        raise IndexOverloaded(f"OpenSearch at {self._server.where} answers {why}, {ATTEMPTS} times")
 
     def _lines(self, action: Action) -> str:
         """The two lines of `action` in a bulk request.
@@ -251,9 +252,7 @@ class OpenSearchIndex:
     def _send(self, chunk: list[tuple[Action, str]], result: BulkResult) -> None:
         """Send one bulk request; actions that OpenSearch was too busy for are sent again, after ever longer waits."""
         why = ""
-        for attempt in range(BULK_ATTEMPTS):
-            if attempt:
-                time.sleep(2 ** (attempt - 3) * random.uniform(0.5, 1.0))  # noqa: S311
+        for _ in _patiently():
             with self._server.errors():
                 answer = self._client.bulk(
                     index=self.name,
@@ -282,43 +281,18 @@ class OpenSearchIndex:
                 return
             chunk = busy
         raise IndexOverloaded(
-            f"OpenSearch at {self._server.where} was too busy for {len(chunk)} actions, {BULK_ATTEMPTS} times: {why}"
+            f"OpenSearch at {self._server.where} was too busy for {len(chunk)} actions, {ATTEMPTS} times: {why}"
         )
 
 
-def _matching(filter: Filter | None) -> dict[str, Any]:
-    """A query for the documents that are no deletions, and that match `filter`."""
-    live = {"exists": {"field": "vector"}}
-    return {"bool": {"filter": [live] if filter is None else [live, _query(filter)]}}
+def _patiently() -> Iterator[int]:
+    """The numbers of the attempts, with ever longer waits between them."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(2 ** (attempt - 3) * random.uniform(0.5, 1.0))  # noqa: S311
+        yield attempt
 
 
-def _query(node: Filter) -> dict[str, Any]:
-    match node:
-        case And(parts):
-            return {"bool": {"filter": [_query(part) for part in parts]}} if parts else {"match_all": {}}
-        case Or(parts):
-            return {"bool": {"should": [_query(part) for part in parts], "minimum_should_match": 1}}
-        case Not(part):
-            return {"bool": {"must_not": [_query(part)]}}
-        case Exists(field, exists):
-            found = {"term": {"present": known_field(field)}}
-            return found if exists else {"bool": {"must_not": [found]}}
-        case AnyOf(field, values) if field.startswith(EXTRA):
-            return {"terms": {"extra_values": [extra_term(field.removeprefix(EXTRA), value) for value in values]}}
-        case AnyOf(field, values):
-            return {"terms": {known_field(field): [_json_value(value) for value in values]}}
-        case AllOf("tags", values):
-            return {"bool": {"filter": [{"term": {"tags": value}} for value in values]}}
-        case Range(field):
-            bounds = {"gt": node.gt, "gte": node.gte, "lt": node.lt, "lte": node.lte}
-            given = [{name: _json_value(bound)} for name, bound in bounds.items() if bound is not None]
-            # A clause a bound: of gt and gte in one clause, OpenSearch would heed the last only.
-            return {"bool": {"filter": [{"range": {known_field(field): bound}} for bound in given]}}
-        case Near(lat, lon, km):
-            return {"geo_distance": {"distance": f"{km}km", "location": {"lat": lat, "lon": lon}}}
-        case _:
-            raise InvalidFilter(f"{node} can't be searched for")
-
-
-def _json_value(value: Value) -> str | int | float:
-    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
+def _cosine_hits(found: list[dict[str, Any]]) -> list[Hit]:
+    """Hits with the cosine, where OpenSearch's score of cosinesimil is (1 + cosine) / 2."""
+    return [Hit(hit["_id"], min(1.0, max(-1.0, 2 * hit["_score"] - 1)), to_metadata(hit["_source"])) for hit in found]
