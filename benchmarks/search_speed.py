@@ -8,11 +8,14 @@ turns, so that what else the machine does befalls them all alike: read the ratio
 
 import argparse
 import json
+import os
 import random
 import statistics as averages
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from functions.query import app
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.fetch import Fetcher
 from imagesearch.index.base import Upsert
@@ -32,6 +34,7 @@ from imagesearch.service import Service
 from imagesearch.settings import Settings
 from imagesearch.statistics import CollectionStatistics
 from local.context import LambdaContext
+from local.stack import QUIET
 
 DIM, CLUSTERS = 512, 400
 THINGS = ("dog", "beach", "pizza", "mountain", "train", "flower", "city", "child", "boat", "forest")
@@ -112,13 +115,23 @@ def kinds(images: int) -> dict[str, Callable[[int], tuple[str, dict[str, Any]]]]
     }
 
 
+@cache
+def query() -> ModuleType:
+    """The query function, whose log is quiet: Powertools decides when it is imported."""
+    os.environ |= QUIET
+    from functions.query import app
+
+    return app
+
+
 def call(path: str, body: dict[str, Any]) -> Any:
     """The body of the query function's answer."""
     event = {
         "path": path, "httpMethod": "POST", "headers": None, "requestContext": {"path": path}, "body": json.dumps(body),
         "queryStringParameters": None, "multiValueQueryStringParameters": None, "isBase64Encoded": False,
     }  # fmt: skip
-    answer = app.lambda_handler(event, LambdaContext("query"))
+    answer = query().lambda_handler(event, LambdaContext("query"))
+    query().metrics.clear_metrics()
     if answer["statusCode"] != 200:
         raise RuntimeError(answer["body"])
     return json.loads(answer["body"])
@@ -137,8 +150,7 @@ def main() -> None:
     collection = CollectionStatistics.of_vectors(vectors)
     settings = Settings(index_url="duckdb://")
     service = Service(Searcher(encoder, index), Fetcher(1_000_000), settings, statistics=lambda: collection)
-    app.service = lambda: service  # type: ignore[assignment]
-    app.logger.setLevel("WARNING")
+    query().service = lambda: service
 
     times: dict[str, list[float]] = defaultdict(list)
     requests = kinds(options.images)

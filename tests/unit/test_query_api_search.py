@@ -255,6 +255,7 @@ def test_pages_have_what_one_page_has(monkeypatch: pytest.MonkeyPatch, service: 
         paged = [hit for answer in pages(post({**query, "k": 2})) for hit in answer.body["hits"]]
         assert len(whole) > 2
         for hit in (*whole, *paged):
+            hit["confidence"] = hit["confidence"] and pytest.approx(hit["confidence"], abs=1e-6)
             for scored in (hit, *hit["similar"]):
                 scored["score"] = pytest.approx(scored["score"], rel=1e-5, abs=1e-7)
         assert paged == whole
