@@ -574,6 +574,10 @@ def test_get_answers_with_the_documents_that_are_there(index: VectorIndex) -> No
     assert documents["a"].vector.dtype == np.float32
     assert np.array_equal(documents["a"].vector, vector)
     assert index.get([]) == {}
+    known = index.describe(["a", "nobody", "", "x" * 600, "\ud800", "b", "a"])
+    assert known == {id: document.metadata for id, document in index.get(["a", "b"]).items()}
+    assert known.keys() == {"a", "b"}
+    assert index.describe([]) == {}
 
 
 def test_each_of_many_documents_comes_with_its_own_vector(index: VectorIndex) -> None:

@@ -20,9 +20,9 @@ def look_up(candidates: Sequence[Candidate], k: int, index: VectorIndex) -> tupl
     read = 0
     while len(page) < k and read < len(candidates):
         chunk = candidates[read : read + k - len(page)]
-        documents = index.get([id for candidate in chunk for id, _ in candidate.images])
+        known = index.describe([id for candidate in chunk for id, _ in candidate.images])
         for candidate in chunk:
-            there = [Hit(id, score, documents[id].metadata) for id, score in candidate.images if id in documents]
+            there = [Hit(id, score, known[id]) for id, score in candidate.images if id in known]
             if there:
                 page.append(Found(there[0], candidate.confidence, tuple(there[1:])))
         read += len(chunk)

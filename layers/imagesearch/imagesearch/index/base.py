@@ -196,6 +196,10 @@ class VectorIndex(Protocol):
         """The documents with these ids, as of the last refresh; those that don't exist are absent."""
         ...
 
+    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+        """What is known of the images with these ids: `get` for less, without the vectors."""
+        ...
+
     def count(self, filter: Filter | None = None) -> int:
         """How many documents match, or there are; 0 for a missing index."""
         ...

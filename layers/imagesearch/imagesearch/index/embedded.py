@@ -46,6 +46,7 @@ from imagesearch.index.facets import check_facets
 from imagesearch.index.filters import Filter
 from imagesearch.index.words import MAX_QUERY_WORDS, stored_length, words_of
 from imagesearch.parquet import ctrl_c
+from imagesearch.records import ImageMetadata
 
 BATCH = 2_000
 """Actions that one transaction applies."""
@@ -195,6 +196,14 @@ class EmbeddedIndex:
             id: Document(id, version, np.array(vector, dtype=np.float32), to_metadata(json.loads(document)))
             for id, version, vector, document in rows
         }
+
+    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+        """See VectorIndex."""
+        rows = self._rows(
+            f"SELECT id, document FROM {self._table} WHERE vector IS NOT NULL AND id IN (SELECT unnest(?::VARCHAR[]))",
+            [[id for id in ids if valid_id(id)]],
+        )
+        return {id: to_metadata(json.loads(document)) for id, document in rows}
 
     def count(self, filter: Filter | None = None) -> int:
         """See VectorIndex."""

@@ -38,6 +38,7 @@ from imagesearch.index.opensearch_queries import (
 )
 from imagesearch.index.opensearch_server import CONNECT_SECONDS, Server, reason_of
 from imagesearch.index.words import MAX_QUERY_WORDS, words_of
+from imagesearch.records import ImageMetadata
 
 BULK_SECONDS = 60.0
 BULK_BYTES = 5 << 20
@@ -183,21 +184,16 @@ class OpenSearchIndex:
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """See VectorIndex."""
-        wanted = [id for id in ids if valid_id(id)]
+        script = {"lang": "painless", "source": COPY_OF_VECTOR}
         documents = {}
-        for start in range(0, len(wanted), GET_IDS):
-            chunk = wanted[start : start + GET_IDS]
-            body = {
-                "query": matching(AnyOf("id", tuple(chunk))),
-                "size": len(chunk),
-                "version": True,
-                "_source": WITHOUT_DERIVED,
-                "script_fields": {"vector": {"script": {"lang": "painless", "source": COPY_OF_VECTOR}}},
-            }
-            for hit in self._search(body):
-                vector = np.array(hit["fields"]["vector"][0], dtype=np.float32)
-                documents[hit["_id"]] = Document(hit["_id"], hit["_version"], vector, to_metadata(hit["_source"]))
+        for hit in self._look_up(ids, {"version": True, "script_fields": {"vector": {"script": script}}}):
+            vector = np.array(hit["fields"]["vector"][0], dtype=np.float32)
+            documents[hit["_id"]] = Document(hit["_id"], hit["_version"], vector, to_metadata(hit["_source"]))
         return documents
+
+    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+        """See VectorIndex."""
+        return {hit["_id"]: to_metadata(hit["_source"]) for hit in self._look_up(ids, {})}
 
     def count(self, filter: Filter | None = None) -> int:
         """See VectorIndex."""
@@ -218,6 +214,14 @@ class OpenSearchIndex:
         """See VectorIndex."""
         with self._server.errors():
             self._client.indices.refresh(index=self.name, params={"ignore_unavailable": "true"})
+
+    def _look_up(self, ids: Sequence[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What there is of these ids; `wanted` is what is asked for besides the metadata."""
+        valid = [id for id in ids if valid_id(id)]
+        for start in range(0, len(valid), GET_IDS):
+            chunk = valid[start : start + GET_IDS]
+            query = matching(AnyOf("id", tuple(chunk)))
+            yield from self._search({"query": query, "size": len(chunk), "_source": WITHOUT_DERIVED, **wanted})
 
     def _search(self, body: dict[str, Any], options: dict[str, str] | None = None) -> list[dict[str, Any]]:
         """The hits of a search; none where there is no index."""
