@@ -4,6 +4,8 @@ import csv
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from imagesearch.index import open_index
 from imagesearch.index.base import Upsert
 from imagesearch.records import ImageMetadata
 from imagesearch.settings import get_settings
+from imagesearch.statistics import CollectionStatistics, statistics_key
 from local.gateway import Gateway
 
 CHROMIUM_FLAGS = [
@@ -29,7 +32,12 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 LINKED_CREDIT = "Photo by Ann (the 1st) on Unsplash (https://unsplash.com/@ann?utm_source=a&utm_medium=b)"
+HOSTILE_ID = "<img src=x onerror=document.title=3>.webp"
 HOSTILE_TITLE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+HOSTILE_TAG = '"><svg onload=document.title=4>'
+HOSTILE_CREDIT = "Photo by <b onclick=document.title=5>Eve</b> (javascript:document.title=6)"
+COPIES = 12
+ZURICH, PARIS = (47.377, 8.541), (48.857, 2.352)
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +48,12 @@ def photos(tiny_model: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def index_url(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, photos: Path) -> str:
-    """An index of every tenth picture of the demo and some that the tests ask for; one of them has a hostile title."""
-    url = f"duckdb://{tmp_path_factory.mktemp('index') / 'pictures.duckdb'}"
+    """An index of every tenth picture of the demo and some that the tests ask for, and beside it its statistics.
+
+    They have years, places, sizes and credits; one has a hostile id, title, tag and credit, one has twelve copies.
+    """
+    folder = tmp_path_factory.mktemp("index")
+    url = f"duckdb://{folder / 'pictures.duckdb'}"
     with (photos / "photos.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     named = {"dog face", "poodle", "cat face", "cat", "tiger face", "abacus"}
@@ -50,26 +62,46 @@ def index_url(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, photos
     vectors = encoder.encode_images([open_image(photos / row["path"]).image for row in rows])
     index = open_index(url, encoder.info.fingerprint, encoder.info.embed_dim, "lucene")
     index.create()
-    index.bulk(
-        Upsert(
-            id=row["path"],
-            version=1,
-            vector=vector,
-            metadata=ImageMetadata(
-                uri=(photos / row["path"]).as_uri(),
-                title=HOSTILE_TITLE if row["title"] == "abacus" else row["title"],
-                description=row["description"],
-                tags=tuple(row["tags"].split("|")),
-                color=row["color"],
-                credit=LINKED_CREDIT if row["title"] == "tiger face" else row["credit"],
-                width=144,
-                height=144,
-                format="webp",
-            ),
-        )
-        for row, vector in zip(rows, vectors, strict=True)
-    )
+    upserts = [
+        Upsert(row["path"], 1, vector, _metadata(number, row, photos))
+        for number, (row, vector) in enumerate(zip(rows, vectors, strict=True))
+    ]
+    index.bulk(hostile(one) if one.metadata.title == "abacus" else one for one in upserts)
+    (cat,) = (one for one in upserts if one.metadata.title == "cat")
+    index.bulk(replace(cat, id=f"copies/cat-{number}.webp") for number in range(COPIES))
+    statistics = CollectionStatistics.of_vectors(vectors)
+    file = folder / statistics_key(encoder.info.fingerprint)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(statistics.to_bytes())
     return url
+
+
+def _metadata(number: int, row: dict[str, str], photos: Path) -> ImageMetadata:
+    """What is known of the picture in a row of the demo's table, and what only photos have, by its number."""
+    width, height = [(144, 144), (3000, 2000), (800, 1200)][number % 3]
+    lat, lon = [ZURICH, PARIS, (None, None)][number % 3]
+    if row["title"] == "dog face":
+        width, height, lat, lon = 144, 144, *ZURICH
+    return ImageMetadata(
+        uri=(photos / row["path"]).as_uri(),
+        title=row["title"],
+        description=row["description"],
+        tags=tuple(row["tags"].split("|")),
+        color=row["color"],
+        credit=LINKED_CREDIT if row["title"] == "tiger face" else row["credit"] if number % 2 else "Ann Example",
+        width=width,
+        height=height,
+        format="webp" if row["title"] == "dog face" or number % 4 else "jpeg",
+        created_at=datetime(2019 + number % 5, 6, 15, 12, tzinfo=UTC),
+        lat=lat,
+        lon=lon,
+    )
+
+
+def hostile(picture: Upsert) -> Upsert:
+    """The picture, with all that a source of photos might smuggle in."""
+    changed = {"title": HOSTILE_TITLE, "credit": HOSTILE_CREDIT, "tags": (*picture.metadata.tags, HOSTILE_TAG)}
+    return replace(picture, id=HOSTILE_ID, metadata=picture.metadata.model_copy(update=changed))
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +111,7 @@ def site(index_url: str, tiny_model: Path, photos: Path) -> Iterator[str]:
         environment.setenv("IMAGESEARCH_MODEL", str(tiny_model))
         environment.setenv("IMAGESEARCH_INDEX_URL", index_url)
         environment.setenv("IMAGESEARCH_FILE_BASE_URL", f"{gateway.url}/files")
+        environment.setenv("IMAGESEARCH_VECTORS_URL", str(Path(index_url.removeprefix("duckdb://")).parent))
         forget_settings()
         yield gateway.url
     forget_settings()
@@ -154,3 +187,15 @@ def page(open_tab: Callable[..., Page]) -> Page:
 def hostile_title() -> str:
     """The title of one of the pictures."""
     return HOSTILE_TITLE
+
+
+@pytest.fixture
+def hostile_id() -> str:
+    """The id of the same picture."""
+    return HOSTILE_ID
+
+
+@pytest.fixture
+def hostile_tag() -> str:
+    """A tag of the same picture."""
+    return HOSTILE_TAG

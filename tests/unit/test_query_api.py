@@ -20,6 +20,7 @@ from functions.query import app
 from imagesearch.api import MAX_K
 from imagesearch.errors import IndexOverloaded, IndexUnavailable
 from imagesearch.fetch import Fetcher
+from imagesearch.page import build_page
 from imagesearch.search import Searcher
 from imagesearch.service import Service
 
@@ -357,18 +358,28 @@ class Page(HTMLParser):
         self.lasttag = ""
 
 
-def test_the_page_is_one_document_whose_policy_names_its_style_and_script() -> None:
+def test_the_page_is_one_document_whose_policy_names_its_styles_and_scripts() -> None:
     answer = get("/")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     page = Page(answer.text)
     assert all(load.startswith("data:") for load in page.loads)
     policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
-    for name, file in (("style", "style.css"), ("script", "app.js")):
-        (source,) = page.sources[name]
-        assert source == (Path(app.__file__).parent / "page" / file).read_text()
-        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-        assert policy[f"{name}-src"] == f"'sha256-{digest}'"
+    for name, suffix in (("style", "*.css"), ("script", "*.js")):
+        files = {file.read_text() for file in (Path(app.__file__).parent / "page").glob(suffix)}
+        assert set(page.sources[name]) == files
+        digests = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in page.sources[name]]
+        assert policy[f"{name}-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
     assert policy["default-src"] == "'none'"
+    assert policy["require-trusted-types-for"] == "'script'"
+
+
+def test_a_page_may_have_several_scripts_and_no_styles(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text('<script src="a.js" defer></script><script src="b.js" defer></script>')
+    (tmp_path / "a.js").write_text('"\\1"')  # which means something where it replaces what was matched
+    (tmp_path / "b.js").write_text("2")
+    html, policy = build_page(tmp_path)
+    assert html == '<script>"\\1"</script><script>2</script>'
+    assert "style-src 'none';" in policy
 
 
 def test_every_answer_has_the_headers_of_a_careful_server() -> None:
