@@ -7,7 +7,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
 RUN := $(UV) run --no-sync
 PYTHON ?= python3
 
-.PHONY: help demo test unit integration e2e containers check lint-template openapi format photos clean setup setup-test browser
+.PHONY: help demo streamlit test unit integration e2e containers check lint-template openapi format photos clean setup setup-streamlit setup-test browser
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,6 +15,9 @@ help:  ## List the targets
 demo: setup  ## Search the bundled pictures at http://127.0.0.1:8000 (PHOTOS=folder INDEX=opensearch MODEL=folder PORT=8000)
 	@$(RUN) imagesearch demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(INDEX),--index $(INDEX)) $(if $(MODEL),--model "$(MODEL)") \
 	  $(if $(PORT),--port $(PORT))
+
+streamlit: setup-streamlit  ## Search with the Streamlit app (IMAGESEARCH_ENDPOINT=url IMAGESEARCH_API_KEY=key; that of `make demo` if none)
+	@IMAGESEARCH_ENDPOINT="$${IMAGESEARCH_ENDPOINT:-http://127.0.0.1:8000}" $(RUN) streamlit run streamlit_app.py
 
 test: setup-test browser  ## Run every test that needs no Docker: unit, integration (a real OpenSearch), a real browser
 	$(RUN) pytest
@@ -57,8 +60,11 @@ clean:  ## Remove what the demo and the tools left here
 setup: $(UV)
 	@$(UV) sync --quiet --inexact --locked --no-default-groups
 
+setup-streamlit: $(UV)
+	@$(UV) sync --quiet --inexact --locked --no-default-groups --group streamlit
+
 setup-test: $(UV)
-	@$(UV) sync --quiet --inexact --locked --group dev --group torch
+	@$(UV) sync --quiet --inexact --locked --group dev --group streamlit --group torch
 
 browser:
 	@bash tests/e2e/install-browser.sh "$(RUN)"

@@ -19,8 +19,8 @@ else
       exit 1
       ;;
   esac
-  uv sync --quiet --no-cache --frozen --package imagesearch-batch --extra torch --no-dev --no-install-workspace \
-    --python python --no-python-downloads
+  uv sync --quiet --no-cache --frozen --package imagesearch-batch --extra torch --extra languages --no-dev \
+    --no-install-workspace --python python --no-python-downloads
   # Weights stay with the artifact, for a batch job that encodes with torch: those of a hub in the hub's own cache.
   HF_HOME=$folder/hub "$UV_PROJECT_ENVIRONMENT/bin/python" -c 'from batch.cli import main; main()' \
     export-model "$folder" --model-name "$name" --pretrained "$weights"

@@ -7,23 +7,27 @@ import textwrap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import open_clip
 import torch
 from open_clip.factory import load_state_dict
-from open_clip.transformer import QuickGELU, TextTransformer
+from open_clip.transformer import QuickGELU
 from torch import Tensor
 
-from imagesearch.clip.model import ModelInfo
+from batch.text_tower import OpenClipTokenizer, decisive_of_text, describe_text
+from imagesearch.clip.model import ModelInfo, ResizeMode
 from imagesearch.errors import ModelError
 
 DEFAULT_MODEL, DEFAULT_PRETRAINED = "ViT-B-32-quickgelu", "openai"
 
 _HUB, _FOLDER = "hf-hub:", "local-dir:"
-_CLIP_VOCABULARY = 49_408
+_FROM_HUB = "hub"
 _OPENAI_SIZES = {"input_resolution", "context_length", "vocab_size"}
 """What OpenAI's archives hold besides weights."""
+_POSITION_IDS = "text.transformer.embeddings.position_ids"
+"""0, 1, 2, …: what checkpoints hold that were made with transformers 4.30 or older."""
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class LoadedModel:
     """An open_clip model in fp32 on the CPU, set to inference, and what is known of it."""
 
     module: open_clip.CLIP | open_clip.CustomTextCLIP
+    tokenizer: OpenClipTokenizer
     info: ModelInfo
 
 
@@ -41,30 +46,30 @@ def load_checkpoint(name: str = DEFAULT_MODEL, pretrained: str = DEFAULT_PRETRAI
 
     - a tag that open_clip knows for the model, such as `openai`, whose weights come from a hub;
     - a checkpoint file: OpenAI's TorchScript archive, a state dict saved by torch, or safetensors;
-    - an open_clip folder, `open_clip_config.json` and the weights; `name` is then only what the model is called.
+    - an open_clip folder, `open_clip_config.json` and the weights, and the tokenizer's files where it isn't CLIP's;
+      `name` is then only what the model is called.
 
-    `name` may also be `hf-hub:organisation/repository`, and `pretrained` is ignored.
+    `name` may also be `hf-hub:organisation/repository`, and `pretrained` is ignored; `organisation/repository` with
+    `hub`, as `model.json` has it, is the same.
 
     Raises:
         ModelError: no such model or weights, the hub can't be reached, the file is no checkpoint or that of another
             model, or the model is of a kind that the artifact has no room for.
     """
-    path = Path(pretrained)
-    if name.startswith(_HUB):
-        module, source = _create(name), "hub"
+    path, known_as = Path(pretrained), name
+    if name.startswith(_HUB) or pretrained == _FROM_HUB:
+        known_as = f"{_HUB}{name.removeprefix(_HUB)}"
+        module, source = _create(known_as), _FROM_HUB
     elif path.is_dir():
-        module, source = _create(f"{_FOLDER}{path}"), path.name
+        known_as = f"{_FOLDER}{path}"
+        module, source = _create(known_as), path.name
     elif path.is_file():
         module, source = _create_from_file(name, path), path.name
     else:
         module, source = _create_from_tag(name, pretrained), pretrained
     module.eval().requires_grad_(False)
-    return LoadedModel(module, _describe(module, name.removeprefix(_HUB), source))
-
-
-def text_tower(module: open_clip.CLIP) -> open_clip.CLIP | TextTransformer:
-    """The part of an open_clip `module` that has the text weights: the module itself in the classic models."""
-    return getattr(module, "text", module)
+    tokenizer = _create_tokenizer(known_as)
+    return LoadedModel(module, tokenizer, _describe(module, tokenizer, name.removeprefix(_HUB), source))
 
 
 def fingerprint(module: open_clip.CLIP, preprocessing: dict[str, Any]) -> str:
@@ -73,7 +78,8 @@ def fingerprint(module: open_clip.CLIP, preprocessing: dict[str, Any]) -> str:
     SHA-256 over lines of JSON (sorted keys, no spaces, ending in a newline) and weights, in this order:
 
     1. a line `{"heads", "preprocessing", "quick_gelu"}`: attention heads by module name, `preprocessing` (size, mean,
-       std, interpolation), and whether the activation is QuickGELU. They embed differently with the same weights.
+       std, interpolation, and resize_mode unless it is `shortest`), and whether the activation is QuickGELU. They embed
+       differently with the same weights. A text tower of another kind than CLIP's adds `"text"`: its settings.
     2. for each floating-point tensor of the state dict, by sorted name: a line `[name, shape]`, then the values rounded
        to fp16, little-endian, in C order.
 
@@ -87,6 +93,8 @@ def fingerprint(module: open_clip.CLIP, preprocessing: dict[str, Any]) -> str:
         "preprocessing": preprocessing,
         "quick_gelu": any(isinstance(part, QuickGELU) for part in parts.values()),
     }
+    if text := decisive_of_text(module):
+        decisive["text"] = text
     digest = hashlib.sha256(_json_line(decisive))
     for name, tensor in sorted(module.state_dict().items()):
         if tensor.is_floating_point():
@@ -106,7 +114,24 @@ def _create(name: str, pretrained: str | None = None, **options: Any) -> open_cl
     except Exception as error:
         what = f"{name} with weights {pretrained!r}" if pretrained else name
         hint = "" if name.startswith(_FOLDER) else "; the path of a checkpoint does as well"
-        raise ModelError(f"can't load {what}: {_short(error)}{hint}") from error
+        raise ModelError(f"can't load {what}: {_short(error)}{_missing(error) or hint}") from error
+
+
+def _create_tokenizer(name: str) -> OpenClipTokenizer:
+    """open_clip's own tokenizer for the model; it raises whatever hub, JSON and Hugging Face's tokenizers raise."""
+    try:
+        return open_clip.get_tokenizer(name)
+    except Exception as error:
+        hint = f"; the folder needs its files, such as tokenizer.json and {_TOKENIZER_CONFIG}"
+        hint = _missing(error) or (hint if name.startswith(_FOLDER) else "")
+        raise ModelError(f"can't load the tokenizer of {name}: {_short(error)}{hint}") from error
+
+
+def _missing(error: Exception) -> str:
+    """What to install, if that is what `error` is about."""
+    says = str(error)
+    missing = "transformers" in says and (isinstance(error, ImportError) or "pip install" in says)
+    return "; it needs the extra `languages`: uv sync --inexact --group torch" if missing else ""
 
 
 def _create_from_tag(name: str, tag: str) -> open_clip.CLIP:
@@ -124,10 +149,16 @@ def _create_from_file(name: str, path: Path) -> open_clip.CLIP:
     weights = _read_weights(path)
     from_openai = not _OPENAI_SIZES.isdisjoint(weights)
     logging.disable(logging.WARNING)  # open_clip warns that the weights are random, as they are for one more line
-    module = open_clip.create_model(name, force_quick_gelu=from_openai)
-    logging.disable(logging.NOTSET)
     try:
-        module.load_state_dict({key: value for key, value in weights.items() if key not in _OPENAI_SIZES})
+        # pretrained_text would fetch the weights that a text tower of Hugging Face began its training with
+        module = open_clip.create_model(name, force_quick_gelu=from_openai, pretrained_text=False)
+    except Exception as error:  # the configuration of such a tower is on a hub
+        raise ModelError(f"can't make a {name}: {_short(error)}{_missing(error)}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+    ignored = _OPENAI_SIZES | ({_POSITION_IDS} - module.state_dict().keys())
+    try:
+        module.load_state_dict({key: value for key, value in weights.items() if key not in ignored})
     except RuntimeError as error:
         raise ModelError(f"{path} doesn't hold the weights of a {name}: {_short(error)}") from error
     return module
@@ -163,42 +194,44 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def _describe(module: open_clip.CLIP, name: str, source: str) -> ModelInfo:
+def _describe(module: open_clip.CLIP, tokenizer: OpenClipTokenizer, name: str, source: str) -> ModelInfo:
     """What `model.json` says of `module`.
 
     Raises:
-        ModelError: another tokenizer than CLIP's, a text tower whose embedding depends on the padding, a preprocessing
-            other than "resize the shorter side, cut out the centre".
+        ModelError: a text tower, a tokenizer or a preprocessing that an artifact has no room for.
     """
-    text = text_tower(module)
-    pooling = getattr(text, "pool_type", None) or getattr(text, "text_pool_type", None)
-    if (
-        not isinstance(text, open_clip.CLIP | TextTransformer)
-        or (text.vocab_size, pooling) != (_CLIP_VOCABULARY, "argmax")
-        or text.attn_mask is None
-        or getattr(text, "cls_emb", None) is not None
-    ):
-        raise ModelError(f"{name} has no text tower of CLIP's kind (its vocabulary, causal, pooled at the end token)")
+    text = describe_text(name, module, tokenizer)
     settings = open_clip.get_model_preprocess_cfg(module)
     height, width = size if isinstance(size := settings["size"], tuple | list) else (size, size)
-    if height != width or settings["resize_mode"] != "shortest":
-        how = f"{settings['resize_mode']}, {width}x{height}"
-        raise ModelError(f"{name} takes its pictures as {how}; an artifact can only say: shortest side, square")
+    resize_mode = settings["resize_mode"]
+    if height != width or resize_mode not in get_args(ResizeMode):
+        how = f"{resize_mode}, {width}x{height}"
+        raise ModelError(f"{name} takes its pictures as {how}; an artifact can only say: shortest or squash, square")
     preprocessing = {
         "size": height,
         "mean": [float(value) for value in settings["mean"]],
         "std": [float(value) for value in settings["std"]],
         "interpolation": settings["interpolation"],
     }
+    if resize_mode != "shortest":
+        preprocessing["resize_mode"] = resize_mode
+    try:
+        embed_dim = module.encode_text(tokenizer(["a " * tokenizer.context_length])).shape[-1]
+    except (IndexError, RuntimeError) as error:
+        raise ModelError(
+            f"the text tower of {name} can't take {tokenizer.context_length} tokens of its tokenizer: {_short(error)}; "
+            "do vocab_size and context_length in text_cfg belong to hf_tokenizer_name?"
+        ) from error
     return ModelInfo(
         name=name,
         pretrained=source,
         fingerprint=fingerprint(module, preprocessing),
-        embed_dim=module.encode_text(torch.zeros(1, module.context_length, dtype=torch.long)).shape[-1],
+        embed_dim=embed_dim,
         image_size=height,
         mean=preprocessing["mean"],
         std=preprocessing["std"],
         interpolation=preprocessing["interpolation"],
-        context_length=module.context_length,
+        resize_mode=resize_mode,
         logit_scale=round(module.logit_scale.exp().item(), 4),
+        **text,
     )

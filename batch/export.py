@@ -12,15 +12,12 @@ import open_clip
 import torch
 import torch.nn.functional as F  # noqa: N812 (as everywhere in torch)
 from onnx import TensorProto, helper, numpy_helper
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.hf_model import HFTextEncoder
 from open_clip.transformer import text_global_pool
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from batch.checkpoint import DEFAULT_MODEL, DEFAULT_PRETRAINED, LoadedModel, load_checkpoint, text_tower
+from batch.checkpoint import DEFAULT_MODEL, DEFAULT_PRETRAINED, LoadedModel, load_checkpoint
+from batch.text_tower import pooling_of, text_tower, tokenizer_file
 from imagesearch.clip.model import IMAGE_FILE, MODEL_FILE, TEXT_FILE, TOKENIZER_FILE, ModelInfo, Precision
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.errors import ModelError
@@ -31,7 +28,10 @@ MIN_COSINE = 0.9999
 _WEIGHT_BYTES = 1024
 """Smaller tensors are constants and biases: they stay in the graph, and stay fp32."""
 
-_PROBES = ("", "a", "two dogs on a beach", "a photo of a cat, 1984", "größer & 東京 🐶", "word " * 100)
+_PROBES = (
+    *("", "a", "two dogs on a beach", "a photo of a cat, 1984", "größer & 東京 🐶", "word " * 100),
+    *("собака на пляже", "كلب على الشاطئ", "समुद्र तट पर कुत्ता", "e\u0301te\u0301"),
+)
 
 
 def export_model(
@@ -58,7 +58,7 @@ def export_model(
         draft = Path(scratch)
         _export_text(model, draft / TEXT_FILE, precision)
         _export_image(model, draft / IMAGE_FILE, precision)
-        _build_tokenizer().save(str(draft / TOKENIZER_FILE), pretty=False)
+        tokenizer_file(model.tokenizer, info).save(str(draft / TOKENIZER_FILE), pretty=False)
         info.save(draft)
         _verify(model, draft)
         (folder / MODEL_FILE).unlink(missing_ok=True)
@@ -68,21 +68,34 @@ def export_model(
 
 
 class _Text(nn.Module):
-    """The text tower for token ids (n, length) of any length up to the context's.
+    """The text tower for token ids (n, length), normalised; any length up to the context's where padding is ignored."""
 
-    open_clip pads every text to the context length. Attention is causal and the end token is what gets pooled, so
-    cutting the padding off changes nothing but the time it takes.
+    def __init__(self, module: open_clip.CLIP) -> None:
+        super().__init__()
+        self.module: Any = module
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embeddings: Tensor = self.module.encode_text(tokens, normalize=True)
+        return embeddings
+
+
+class _CausalText(nn.Module):
+    """A text tower whose attention is causal and which pools a token before the padding, for ids (n, length).
+
+    open_clip's takes texts of the context length alone, so here its parts are put together: cutting the padding off
+    changes nothing but the time it takes.
     """
 
     def __init__(self, module: open_clip.CLIP) -> None:
         super().__init__()
         self.tower: Any = text_tower(module)
+        self.pooling, self.end = pooling_of(self.tower)
 
     def forward(self, tokens: Tensor) -> Tensor:
         tower, length = self.tower, tokens.shape[1]
         x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
         x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
-        x = text_global_pool(x, tokens, "argmax")
+        x = text_global_pool(x, tokens, self.pooling, self.end)
         projection = tower.text_projection
         if projection is not None:
             x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
@@ -102,9 +115,14 @@ class _Image(nn.Module):
 
 
 def _export_text(model: LoadedModel, path: Path, precision: Precision) -> None:
-    sample = torch.zeros(2, min(20, model.info.context_length), dtype=torch.long)
+    sample = model.tokenizer(["two dogs", "a cat"])
+    if model.info.padding == "context":
+        _export(_Text(model.module), sample, {}, path, precision)
+        return
+    of_hugging_face = isinstance(text_tower(model.module), HFTextEncoder)
+    tower = _Text(model.module) if of_hugging_face else _CausalText(model.module)
     length = torch.export.Dim("length", min=2, max=model.info.context_length)
-    _export(_Text(model.module), sample, {1: length}, path, precision)
+    _export(tower, sample[:, : min(20, model.info.context_length)], {1: length}, path, precision)
 
 
 def _export_image(model: LoadedModel, path: Path, precision: Precision) -> None:
@@ -158,19 +176,6 @@ def _store_as_fp16(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def _build_tokenizer() -> Tokenizer:
-    """CLIP's byte-pair encoding, from the vocabulary that open_clip ships, for words that are split already."""
-    clip = SimpleTokenizer()
-    start, end = special = [clip.decoder[token] for token in clip.all_special_ids]
-    tokenizer = Tokenizer(BPE(vocab=clip.encoder, merges=list(clip.bpe_ranks), end_of_word_suffix="</w>"))
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{start} $A {end}", special_tokens=[(token, clip.encoder[token]) for token in special]
-    )
-    return tokenizer
-
-
 def _verify(model: LoadedModel, folder: Path) -> None:
     """Hold the artifact in `folder` against `model` in torch: texts of all lengths, one and several random pictures.
 
@@ -180,7 +185,7 @@ def _verify(model: LoadedModel, folder: Path) -> None:
     encoder = OnnxEncoder(folder)
     size = model.info.image_size
     pixels = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    tokens = SimpleTokenizer(context_length=model.info.context_length)(list(_PROBES))
+    tokens = model.tokenizer(list(_PROBES))
     with torch.inference_mode():
         texts = model.module.encode_text(tokens, normalize=True).numpy()
         images = model.module.encode_image(pixels, normalize=True).numpy()

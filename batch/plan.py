@@ -28,6 +28,9 @@ from imagesearch.storage import Storage
 
 WORK_SCHEMA = {"id": "VARCHAR", "op": "VARCHAR", "problem": "VARCHAR", **METADATA_SCHEMA}
 
+MEMORY = "2GB"
+"""What DuckDB may take for tables; what is more goes to disk. A plan job has 8 GB, a laptop not much more."""
+
 _LISTING_SCHEMA = {"position": "BIGINT", "id": "VARCHAR", "problem": "VARCHAR", **METADATA_SCHEMA}
 
 
@@ -136,6 +139,7 @@ def make_plan(
     run = f"{datetime.fromtimestamp(version / 1000, UTC):%Y%m%dT%H%M%S}{version % 1000:03d}Z"
     earlier = [plan.run for plan in _of_source(plans, source.uri, fingerprint)]
     with tempfile.TemporaryDirectory() as folder, connect(Path(folder, "plan.duckdb")) as con:
+        con.execute(f"SET memory_limit = '{MEMORY}'")
         load_ledgers(con, output, earlier)
         current_state(con)
         _load_listing(con, source.list())

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (as everywhere in torch)
-from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torch import Tensor
 
@@ -64,7 +63,7 @@ class TorchEncoder:
         self._module = model.module.to(self._device)
         self._encode_image = torch.compile(self._module.encode_image) if compile else self._module.encode_image
         self._most = GPU_BATCHES[-1]
-        self._tokenizer = SimpleTokenizer(context_length=model.info.context_length)
+        self._tokenizer = model.tokenizer
 
     def encode_text(self, texts: Sequence[str]) -> Float32:
         """Embeddings of `texts`, (n, embed_dim) float32, each of length 1. Too long a text is truncated."""

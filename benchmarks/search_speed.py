@@ -1,6 +1,6 @@
-"""What each kind of search costs: the query function on an embedded index of 20,000 vectors, clustered as CLIP's are.
+"""What each kind of search costs: the query function on an index of 20,000 vectors, clustered as CLIP's are.
 
-    uv run --no-sync python benchmarks/search_speed.py [--images 20000] [--rounds 50]
+    uv run --no-sync python benchmarks/search_speed.py [--images 20000] [--rounds 50] [--opensearch]
 
 Encoding is left out, as it is the same for all (a text takes some 20 ms with ViT-B/32 on one core). The kinds take
 turns, so that what else the machine does befalls them all alike: read the ratios to the first row.
@@ -8,11 +8,16 @@ turns, so that what else the machine does befalls them all alike: read the ratio
 
 import argparse
 import json
+import os
 import random
 import statistics as averages
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,17 +26,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from functions.query import app
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.fetch import Fetcher
+from imagesearch.index import open_index
 from imagesearch.index.base import Upsert
-from imagesearch.index.embedded import EmbeddedIndex
 from imagesearch.records import ImageMetadata
 from imagesearch.search import Searcher
 from imagesearch.service import Service
 from imagesearch.settings import Settings
 from imagesearch.statistics import CollectionStatistics
 from local.context import LambdaContext
+from local.opensearch import LocalOpenSearch
+from local.stack import QUIET
 
 DIM, CLUSTERS = 512, 400
 THINGS = ("dog", "beach", "pizza", "mountain", "train", "flower", "city", "child", "boat", "forest")
@@ -112,37 +118,58 @@ def kinds(images: int) -> dict[str, Callable[[int], tuple[str, dict[str, Any]]]]
     }
 
 
+@cache
+def query() -> ModuleType:
+    """The query function, whose log is quiet: Powertools decides when it is imported."""
+    os.environ |= QUIET
+    from functions.query import app
+
+    return app
+
+
 def call(path: str, body: dict[str, Any]) -> Any:
     """The body of the query function's answer."""
     event = {
         "path": path, "httpMethod": "POST", "headers": None, "requestContext": {"path": path}, "body": json.dumps(body),
         "queryStringParameters": None, "multiValueQueryStringParameters": None, "isBase64Encoded": False,
     }  # fmt: skip
-    answer = app.lambda_handler(event, LambdaContext("query"))
+    answer = query().lambda_handler(event, LambdaContext("query"))
+    query().metrics.clear_metrics()
     if answer["statusCode"] != 200:
         raise RuntimeError(answer["body"])
     return json.loads(answer["body"])
 
 
 def main() -> None:
-    """Fill the index, let the kinds take turns, print the table."""
+    """Start the index, and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--opensearch", action="store_true", help="a real OpenSearch instead of the embedded index")
     options = parser.parse_args()
-    vectors = clustered(options.images)
+    server = LocalOpenSearch(Path(tempfile.mkdtemp(prefix="opensearch-"))) if options.opensearch else None
+    try:
+        measure(server.start() if server else "duckdb://", options.images, options.rounds)
+    finally:
+        if server:
+            server.delete()
+
+
+def measure(url: str, images: int, rounds: int) -> None:
+    """Fill the index at `url`, let the kinds take turns, print the table."""
+    vectors = clustered(images)
     encoder = Encoder(clustered(1_000))
-    index = EmbeddedIndex(None, encoder.info.fingerprint, DIM)
+    index = open_index(url, encoder.info.fingerprint, DIM)
     index.bulk(photo(number, vector) for number, vector in track(list(enumerate(vectors)), "indexing", transient=True))
+    index.refresh()
     collection = CollectionStatistics.of_vectors(vectors)
     settings = Settings(index_url="duckdb://")
     service = Service(Searcher(encoder, index), Fetcher(1_000_000), settings, statistics=lambda: collection)
-    app.service = lambda: service  # type: ignore[assignment]
-    app.logger.setLevel("WARNING")
+    query().service = lambda: service
 
     times: dict[str, list[float]] = defaultdict(list)
-    requests = kinds(options.images)
-    for number in track(range(options.rounds + 2), "searching", transient=True):
+    requests = kinds(images)
+    for number in track(range(rounds + 2), "searching", transient=True):
         for name, request in requests.items():
             path, body = request(number)
             start = time.perf_counter()

@@ -1,6 +1,8 @@
 """What tests of every kind share: a real OpenSearch, and the bundled model."""
 
+import contextlib
 import io
+import json
 import os
 import signal
 import tempfile
@@ -151,4 +153,58 @@ def photo_server(tiny_model: Path) -> Iterator[tuple[PhotoServer, str]]:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield photos, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class SearchApi:
+    """A search API on loopback that does as it is told, one reply after the other, and stays with the last.
+
+    `requests` are those that came: path, headers, body.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.replies: list[tuple[int, Any, dict[str, str], float]] = []
+        self.requests: list[tuple[str, dict[str, str], Any]] = []
+
+    def reply(
+        self, status: int = 200, body: Any = None, headers: dict[str, str] | None = None, after: float = 0
+    ) -> Any:
+        """Reply so to one more request, `after` so many seconds; with status 0 hang up without a word."""
+        self.replies.append((status, body, headers or {}, after))
+        return self
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        self.requests.append((request.path, {name.lower(): value for name, value in request.headers.items()}, body))
+        status, answer, headers, after = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        time.sleep(after)
+        if not status:
+            return
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        request.send_response(status)
+        for name, value in ({"Content-Length": str(len(data))} | headers).items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(data)
+
+
+@pytest.fixture
+def search_api() -> Iterator[SearchApi]:
+    """A search API that does as it is told."""
+    api = SearchApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has had enough
+                api.answer(self)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        api.url = f"http://127.0.0.1:{server.server_port}"
+        yield api
         server.shutdown()

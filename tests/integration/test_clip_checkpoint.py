@@ -184,12 +184,21 @@ def test_unknown_models_and_weights_are_refused_and_the_known_ones_told() -> Non
         load_checkpoint("ViT-B-32", "no-such-weights")
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "hf-hub:someone/something"])
-def test_a_hub_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "pretrained", "asked"),
+    [
+        ("ViT-B-32-quickgelu", "openai", "ViT-B-32-quickgelu"),
+        ("hf-hub:someone/something", "openai", "hf-hub:someone/something"),
+        ("someone/something", "hub", "hf-hub:someone/something"),  # as model.json has it
+    ],
+)
+def test_a_hub_out_of_reach_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, pretrained: str, asked: str
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=f"can't load {name}.*the path of a checkpoint does as well"):
-        load_checkpoint(name, "openai")
+    with pytest.raises(ModelError, match=f"can't load {asked}.*the path of a checkpoint does as well"):
+        load_checkpoint(name, pretrained)
 
 
 SMALL = {
@@ -227,6 +236,8 @@ def test_the_fingerprint_changes_with_all_that_changes_embeddings() -> None:
         "activation": fingerprint(open_clip.CLIP(**SMALL | {"quick_gelu": False}), PREPROCESSING),  # type: ignore[arg-type]
         "interpolation": fingerprint(small(), PREPROCESSING | {"interpolation": "bilinear"}),
         "mean": fingerprint(small(), PREPROCESSING | {"mean": [0.5, 0.5, 0.4]}),
+        "resizing": fingerprint(small(), PREPROCESSING | {"resize_mode": "squash"}),
+        "pooling": fingerprint(small(pool_type="last"), PREPROCESSING),
     }
     assert len({fingerprint(small(), PREPROCESSING), *others.values()}) == 1 + len(others)
 
@@ -241,10 +252,8 @@ def test_the_fingerprint_ignores_what_changes_no_embedding() -> None:
 @pytest.mark.parametrize(
     ("text", "preprocessing", "message"),
     [
-        ({"pool_type": "last"}, {}, "no text tower of CLIP's kind"),
-        ({"no_causal_mask": True}, {}, "no text tower of CLIP's kind"),
-        ({"vocab_size": 1000}, {}, "no text tower of CLIP's kind"),
-        ({}, {"resize_mode": "squash"}, "takes its pictures as squash"),
+        ({"vocab_size": 1000}, {}, "name its own tokenizer"),
+        ({}, {"resize_mode": "longest"}, "takes its pictures as longest"),
     ],
 )
 def test_a_model_that_no_artifact_can_hold_is_refused(

@@ -135,7 +135,10 @@ SIZES = [
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("size", "interpolation"), [(224, "bicubic"), (63, "bilinear")])
-def test_pixels_equal_those_of_open_clip_bit_for_bit(mode: str, size: int, interpolation: str) -> None:
+@pytest.mark.parametrize("resize_mode", ["shortest", "squash"])
+def test_pixels_equal_those_of_open_clip_bit_for_bit(
+    mode: str, size: int, interpolation: str, resize_mode: str
+) -> None:
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     info = ModelInfo(
         name="any",
@@ -146,10 +149,13 @@ def test_pixels_equal_those_of_open_clip_bit_for_bit(mode: str, size: int, inter
         mean=mean,
         std=std,
         interpolation=interpolation,
+        resize_mode=resize_mode,
         context_length=77,
         logit_scale=1,
     )
-    transform = image_transform(size, is_train=False, mean=mean, std=std, interpolation=interpolation)
+    transform = image_transform(
+        size, is_train=False, mean=mean, std=std, interpolation=interpolation, resize_mode=resize_mode
+    )
     for width, height in SIZES:
         image = picture(mode, width, height)
         np.testing.assert_array_equal(preprocess(image, info), transform(image).numpy(), f"{width} x {height}")

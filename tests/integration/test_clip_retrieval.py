@@ -120,6 +120,6 @@ def test_the_clients_other_options_are_taken(ask: Client) -> None:
 
 def test_what_can_not_be_answered_is_told(ask: Client) -> None:
     assert ask({"text": "dog"}, modality="TEXT")["error"]["field"] == "modality"
-    assert ask({"text": "dog"}, num_images=501)["error"]["field"] == "num_images"
+    assert ask({"text": "dog"}, num_images=201)["error"]["field"] == "num_images"
     assert ask({"image": "https://127.0.0.1/a.jpg"})["error"]["code"] == "unreachable_url"
     assert ask({"text": "dog"}, key=None)["error"]["code"] == "no_key"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imagesearch.errors import InvalidInput, VectorIndexError
 from imagesearch.index import open_index
-from imagesearch.index.base import MAX_RESULTS, Action, Delete, Facet, Float32, Upsert, VectorIndex, VectorQuery
+from imagesearch.index.base import MAX_RESULTS, Action, Delete, Facet, Float32, Ranked, Upsert, VectorIndex, VectorQuery
 from imagesearch.index.facets import FIELDS as FACETS
 from imagesearch.index.filters import AnyOf, parse_filter
 from imagesearch.records import ImageMetadata
@@ -351,10 +351,13 @@ def test_several_searches_are_answered_as_each_alone(index: VectorIndex) -> None
     assert answers == alone
     assert [len(hits) for hits in answers] == [3, 5, 3]
     assert index.search_many([]) == []
+    assert index.rank_many(queries) == [[Ranked(hit.id, hit.score) for hit in hits] for hits in answers]
+    assert index.rank_many([]) == []
 
 
 def test_several_searches_of_a_missing_index_have_no_hits(open_new: Opener) -> None:
-    assert open_new().search_many([VectorQuery(axis(1), 3), VectorQuery(axis(0, 1), 1)]) == [[], []]
+    queries = [VectorQuery(axis(1), 3), VectorQuery(axis(0, 1), 1)]
+    assert open_new().search_many(queries) == open_new().rank_many(queries) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -372,6 +375,9 @@ def test_one_of_several_searches_that_makes_no_sense_is_the_callers_mistake(
     with pytest.raises(InvalidInput) as caught:
         index.search_many([VectorQuery(axis(1), 1), wrong])
     assert caught.value.field == field
+    with pytest.raises(InvalidInput) as caught:
+        index.rank_many([VectorQuery(axis(1), 1), wrong])
+    assert caught.value.field == field
 
 
 # --- searching by words ----------------------------------------------------------------------------------------------
@@ -386,8 +392,8 @@ def test_words_of_title_tags_and_description_are_found(index: VectorIndex) -> No
     fill(index, photo("description", description="A beach with dogs"), photo("silent"))
     assert set(named(index, "dogs")) == {"title", "tags", "description"}
     assert named(index, "dogs beach")[0] == "description"
-    hit = index.search_words("beach", 1)[0]
-    assert hit.metadata == ImageMetadata(uri="file:///description", description="A beach with dogs")
+    (hit,) = index.search_words("beach", 1)
+    assert hit.id == "description"
     assert hit.score > 0
 
 
@@ -568,6 +574,10 @@ def test_get_answers_with_the_documents_that_are_there(index: VectorIndex) -> No
     assert documents["a"].vector.dtype == np.float32
     assert np.array_equal(documents["a"].vector, vector)
     assert index.get([]) == {}
+    known = index.describe(["a", "nobody", "", "x" * 600, "\ud800", "b", "a"])
+    assert known == {id: document.metadata for id, document in index.get(["a", "b"]).items()}
+    assert known.keys() == {"a", "b"}
+    assert index.describe([]) == {}
 
 
 def test_each_of_many_documents_comes_with_its_own_vector(index: VectorIndex) -> None:

@@ -17,7 +17,7 @@ from batch.ingest import ingest
 from batch.sources import open_source
 from functions.query import app as query
 from imagesearch.index.base import MAX_RESULTS
-from imagesearch.query import CANDIDATES
+from imagesearch.query import GROUPED
 from local.stack import stack
 
 KEY = "open-sesame"
@@ -84,7 +84,7 @@ def what_is_valid_is_answered(
         return
     # JSON Schema has no sums, and a query string nothing that depends on something else.
     depth = int(given.get("offset", 0)) + int(given.get("k", 20))
-    if depth > MAX_RESULTS or (str(given.get("group", False)).lower() == "true" and depth > CANDIDATES):
+    if depth > MAX_RESULTS or (str(given.get("group", False)).lower() == "true" and depth > GROUPED):
         return
     if case.operation.label == "GET /search" and ("q" in given) == ("query" in given):
         return

@@ -10,7 +10,7 @@ from PIL import Image
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.errors import InvalidInput
 from imagesearch.fetch import Fetcher
-from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Facet, Hit, VectorQuery
+from imagesearch.index.base import MAX_RESULTS, Action, BulkResult, Document, Facet, Hit, Ranked, VectorQuery
 from imagesearch.index.filters import And, AnyOf, Filter, Not
 from imagesearch.records import ImageMetadata
 from imagesearch.search import Searcher
@@ -85,10 +85,13 @@ class MemoryIndex:
         self.searches.append(len(queries))
         return [self.search(one.vector, one.k, filter=one.filter, offset=one.offset) for one in queries]
 
-    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+    def rank_many(self, queries: Sequence[VectorQuery]) -> list[list[Ranked]]:
+        return [[Ranked(hit.id, hit.score) for hit in hits] for hits in self.search_many(queries)]
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Ranked]:
         """By how many of the words are in title and tags."""
         hits = [
-            Hit(document.id, float(count), document.metadata)
+            Ranked(document.id, float(count))
             for document in self.documents.values()
             if (filter is None or matches(document, filter))
             and (count := len({*text.split()} & {document.metadata.title, *document.metadata.tags}))
@@ -113,6 +116,9 @@ class MemoryIndex:
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         return {id: self.documents[id] for id in ids if id in self.documents}
+
+    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+        return {id: document.metadata for id, document in self.get(ids).items()}
 
     def count(self, filter: Filter | None = None) -> int:
         return len(self.documents)

@@ -27,6 +27,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert ModelInfo.load(tmp_path) == INFO
 
 
+def test_an_artifact_of_before_there_were_other_tokenizers_is_still_one(tmp_path: Path) -> None:
+    newer = {"resize_mode", "tokenizer", "cleaning", "padding"}
+    (tmp_path / "model.json").write_text(INFO.model_dump_json(exclude=newer))
+    assert ModelInfo.load(tmp_path) == INFO
+    assert (INFO.resize_mode, INFO.tokenizer, INFO.cleaning, INFO.padding) == ("shortest", "clip", "lower", "longest")
+
+
 def test_a_folder_without_model_json_is_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a model artifact"):
         ModelInfo.load(tmp_path)

@@ -26,9 +26,13 @@ def test_a_cursor_of_five_hundred_candidates_is_short_enough_to_be_sent_around()
     assert text.replace("-", "").replace("_", "").isalnum()  # safe in a URL, and in JSON
 
 
-def test_scores_keep_six_digits() -> None:
-    (candidate,) = unseal(seal(Cursor((Candidate((("a", 1 / 3),)),), 0, 1), SECRET, "f"), SECRET, "f").candidates
-    assert candidate.images == (("a", 0.333333),)
+def test_scores_are_as_exact_as_they_are_in_the_index() -> None:
+    for score in (1 / 3, -0.9999999, 1 / 61 + 1 / 62, 17.123456):
+        (candidate,) = unseal(
+            seal(Cursor((Candidate((("a", score),), 1 / 7),), 0, 1), SECRET, "f"), SECRET, "f"
+        ).candidates
+        assert candidate.images[0][1] == pytest.approx(score, abs=1e-7)
+        assert candidate.confidence == pytest.approx(1 / 7, abs=1e-7)
 
 
 def test_a_cursor_expires_after_an_hour() -> None:
@@ -70,7 +74,9 @@ def test_anything_else_is_refused(text: str) -> None:
 
 
 SCORED = st.tuples(st.text(max_size=20), st.integers(-99_999, 99_999).map(lambda n: n / 100_000))
-CANDIDATE = st.builds(Candidate, st.lists(SCORED, min_size=1).map(tuple), st.none() | st.floats(0, 1))
+CANDIDATE = st.builds(
+    Candidate, st.lists(SCORED, min_size=1).map(tuple), st.none() | st.integers(0, 1_000).map(lambda n: n / 1_000)
+)
 
 
 @given(st.builds(Cursor, st.lists(CANDIDATE).map(tuple), st.integers(0, 10_000), st.integers(1, 100)))

@@ -125,5 +125,8 @@ def test_many_queries_are_answered_or_refused_one_by_one(searcher: Searcher) -> 
 
 def test_candidates_beyond_the_page_are_kept(searcher: Searcher) -> None:
     result = searcher.search(by(ByText("red"), k=1, candidates=3))
-    assert [found.hit.metadata.title for found in result.rest] == ["yellow", "grey"]
+    assert [candidate.images for candidate in result.rest] == [
+        (("yellow/similar", pytest.approx(0.5**0.5)),),
+        (("holidays/2024/dog.jpg", pytest.approx(3**-0.5)),),
+    ]
     assert searcher.search(by(ByText("red"), k=1, offset=9_999, candidates=500)).found == []

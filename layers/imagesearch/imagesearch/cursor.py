@@ -15,12 +15,15 @@ import json
 import time
 import zlib
 from dataclasses import dataclass
+from itertools import islice
 
 from imagesearch.errors import InvalidInput
 
 LIFETIME = 3_600
 """Seconds that a cursor is good for."""
 
+_STEPS = 10_000_000
+"""Scores and confidences are whole numbers of such a share of 1, about as exact as float32 is."""
 _VERSION = b"\x01"
 _DIGEST = hashlib.sha256().digest_size
 
@@ -48,9 +51,22 @@ class Cursor:
 def seal(cursor: Cursor, secret: bytes, fingerprint: str, now: float | None = None) -> str:
     """`cursor` as text that only `secret` can make, for the vector space `fingerprint`; `now`: seconds since 1970."""
     expires = int((time.time() if now is None else now) + LIFETIME)
-    candidates = [[_flat(candidate.images), candidate.confidence] for candidate in cursor.candidates]
-    content = {"f": fingerprint, "e": expires, "o": cursor.offset, "k": cursor.k, "c": candidates}
-    packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=6)
+    # By columns, which is quicker to write and shorter: every search pays for it.
+    images = [image for candidate in cursor.candidates for image in candidate.images]
+    content = {
+        "fingerprint": fingerprint,
+        "expires": expires,
+        "offset": cursor.offset,
+        "k": cursor.k,
+        "ids": [id for id, _ in images],
+        "scores": [round(score * _STEPS) for _, score in images],
+        "sizes": [len(candidate.images) for candidate in cursor.candidates],
+        "confidences": [
+            None if candidate.confidence is None else round(candidate.confidence * _STEPS)
+            for candidate in cursor.candidates
+        ],
+    }
+    packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
     return base64.urlsafe_b64encode(_VERSION + _sign(packed, secret) + packed).decode().rstrip("=")
 
 
@@ -69,25 +85,20 @@ def unseal(text: str, secret: bytes, fingerprint: str, now: float | None = None)
     if version != _VERSION or not hmac.compare_digest(digest, _sign(packed, secret)):
         raise _refused("the cursor was changed, or comes from another server: search again")
     content = json.loads(zlib.decompress(packed))
-    if content["f"] != fingerprint:
+    if content["fingerprint"] != fingerprint:
         raise _refused("the cursor comes from a search with another model: search again")
-    if content["e"] <= (time.time() if now is None else now):
+    if content["expires"] <= (time.time() if now is None else now):
         raise _refused(f"the cursor has expired, as it does after {LIFETIME // 60} minutes: search again")
-    candidates = tuple(Candidate(_pairs(flat), confidence) for flat, confidence in content["c"])
-    return Cursor(candidates, content["o"], content["k"])
+    images = zip(content["ids"], (score / _STEPS for score in content["scores"]), strict=True)
+    candidates = tuple(
+        Candidate(tuple(islice(images, size)), None if confidence is None else confidence / _STEPS)
+        for size, confidence in zip(content["sizes"], content["confidences"], strict=True)
+    )
+    return Cursor(candidates, content["offset"], content["k"])
 
 
 def _sign(packed: bytes, secret: bytes) -> bytes:
     return hmac.new(secret, _VERSION + packed, hashlib.sha256).digest()
-
-
-def _flat(images: tuple[Scored, ...]) -> list[str | float]:
-    """`images` as one list, id and score in turn; scores to six digits, which is what float32 has."""
-    return [part for id, score in images for part in (id, float(f"{score:.6g}"))]
-
-
-def _pairs(flat: list[str | float]) -> tuple[Scored, ...]:
-    return tuple((str(id), float(score)) for id, score in zip(flat[::2], flat[1::2], strict=True))
 
 
 def _refused(why: str) -> InvalidInput:

@@ -16,6 +16,7 @@ ImageSearchError
 ├── PartError               a vector part of a wrong schema, dimension or fingerprint
 ├── SourceError             a source of photos that can't be listed or read
 ├── StorageError            an object store that refused or failed
+├── ApiError                the search API refused a request, or doesn't answer; for its clients
 └── VectorIndexError        trouble with the vector index
     ├── IndexUnavailable    it doesn't answer
     └── IndexOverloaded     it answers, but asks for patience
@@ -109,6 +110,31 @@ class StorageError(ImageSearchError):
     """The object store refused or failed."""
 
     code = "storage_error"
+
+
+class ApiError(ImageSearchError):
+    """The search API refused a request, or doesn't answer: what its clients raise.
+
+    `status` is the HTTP status, None where there was no answer; `code` is the API's own word. `passing` says that the
+    same request may succeed later, `retry_after` that it can't before so many seconds.
+    """
+
+    code = "api_error"
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        code: str | None = None,
+        *,
+        passing: bool = False,
+        retry_after: float = 0,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code or self.code
+        self.passing = passing
+        self.retry_after = retry_after
 
 
 class VectorIndexError(ImageSearchError):

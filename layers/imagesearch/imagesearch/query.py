@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagesearch.compact import MAX_WEIGHT
+from imagesearch.cursor import Candidate
 from imagesearch.errors import InvalidInput
 from imagesearch.index.base import Facet, Hit
 from imagesearch.index.documents import check_page
@@ -17,7 +18,9 @@ Float32 = npt.NDArray[np.float32]
 Match = Literal["vector", "words", "hybrid"]
 
 CANDIDATES = 500
-"""How many images a search goes through where it does more than to rank by cosine; and what a cursor pages through."""
+"""How many images of each ranking are fused, and what a cursor pages through."""
+GROUPED = 200
+"""How many of the best are searched for near-duplicates: their vectors must be read, which takes its time."""
 WORDS_SHARE = 0.5
 """Where words and vectors are fused, the share of the best BM25 score that a hit must have: with less, it fits only
 what is common in the words, and would drown what fits them all. docs/search.md has what that was worth."""
@@ -124,10 +127,8 @@ class Query:
             raise InvalidInput(
                 'match "words" looks at words alone: leave out images and ids, or match "hybrid"', "match"
             )
-        if self.group and self.offset + self.k > CANDIDATES:
-            raise InvalidInput(
-                f"near-duplicates are grouped among the best {CANDIDATES}: offset + k is larger", "offset"
-            )
+        if self.group and self.offset + self.k > GROUPED:
+            raise InvalidInput(f"near-duplicates are grouped among the best {GROUPED}: offset + k is larger", "offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class Result:
     """
 
     found: list[Found]
-    rest: list[Found]
+    rest: tuple[Candidate, ...]
     facets: dict[str, list[Facet]]
     no_good_match: bool
     encode_ms: float

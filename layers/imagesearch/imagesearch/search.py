@@ -5,13 +5,27 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from imagesearch.clip.model import Encoder, Float32
+from imagesearch.cursor import Candidate
 from imagesearch.embed import Embedder, Problem
 from imagesearch.errors import InvalidInput, NotFound
 from imagesearch.fuse import reciprocal_rank_fusion
 from imagesearch.groups import group_similar
-from imagesearch.index.base import MAX_RESULTS, Document, Facet, Hit, VectorIndex, VectorQuery
+from imagesearch.index.base import MAX_RESULTS, Document, Facet, Hit, Ranked, VectorIndex, VectorQuery
 from imagesearch.index.filters import And, AnyOf, Filter, Not
-from imagesearch.query import CANDIDATES, WORDS_SHARE, ById, ByImage, ByText, ByVector, Found, Query, Result, Term
+from imagesearch.paging import look_up
+from imagesearch.query import (
+    CANDIDATES,
+    GROUPED,
+    WORDS_SHARE,
+    ById,
+    ByImage,
+    ByText,
+    ByVector,
+    Found,
+    Query,
+    Result,
+    Term,
+)
 from imagesearch.statistics import CollectionStatistics
 
 __all__ = ["ById", "ByImage", "ByText", "ByVector", "Found", "Query", "Result", "Searcher", "Term"]
@@ -66,16 +80,15 @@ class Searcher:
         vectors = self._vectors({i: query for i, query in enumerate(queries) if i not in problems}, problems)
         encoded = perf_counter()
 
-        asked = {i: _asked(queries[i], vector) for i, vector in vectors.items()}
-        nearest = dict(zip(asked, self.index.search_many(list(asked.values())) if asked else [], strict=True))
-        partial = {
-            i: self._result(query, vectors.get(i), nearest.get(i, []))
+        ranked = self._nearest({i: queries[i] for i in vectors}, vectors)
+        results = {
+            i: self._result(query, vectors.get(i), ranked.get(i, []))
             for i, query in enumerate(queries)
             if i not in problems
         }
         searched = perf_counter()
         encode_ms, search_ms = (encoded - start) * 1000, (searched - encoded) * 1000
-        timed = {i: replace(result, encode_ms=encode_ms, search_ms=search_ms) for i, result in partial.items()}
+        timed = {i: replace(result, encode_ms=encode_ms, search_ms=search_ms) for i, result in results.items()}
         return [problems[i] if i in problems else timed[i] for i in range(len(queries))]
 
     def document(self, id: str) -> Document:
@@ -102,31 +115,47 @@ class Searcher:
                 vectors[i] = vector
         return vectors
 
-    def _result(self, query: Query, vector: Float32 | None, nearest: list[Hit]) -> Result:
-        """The result of one query, `nearest` being what `_asked` brought."""
+    def _nearest(self, queries: dict[int, Query], vectors: dict[int, Float32]) -> dict[int, Sequence[Ranked]]:
+        """What is nearest to the vectors of `queries`: hits where all are shown, ids and scores elsewhere."""
+        asked = {i: _asked(query, vectors[i]) for i, query in queries.items()}
+        shown = [i for i in asked if not _looks_further(queries[i])]
+        others = [i for i in asked if _looks_further(queries[i])]
+        nearest: dict[int, Sequence[Ranked]] = {}
+        if shown:
+            nearest.update(zip(shown, self.index.search_many([asked[i] for i in shown]), strict=True))
+        if others:
+            nearest.update(zip(others, self.index.rank_many([asked[i] for i in others]), strict=True))
+        return nearest
+
+    def _result(self, query: Query, vector: Float32 | None, nearest: Sequence[Ranked]) -> Result:
+        """The result of one query, `nearest` being what is nearest to its vector."""
         sure = self._confidences(vector, nearest)
         ranking = nearest if query.match == "vector" else self._by_words(query, nearest)
         facets = self._facets(query, vector, ranking)
-        kept = [hit for hit in ranking if sure.get(hit.id, 1) >= (query.min_confidence or 0)]
+        kept = [one for one in ranking if sure.get(one.id, 1) >= (query.min_confidence or 0)]
         no_good_match = bool(ranking) and not kept and query.offset == 0
-        groups = self._groups(kept) if query.group else [[hit] for hit in kept]
-        found = [Found(first, sure.get(first.id), tuple(similar)) for first, *similar in groups]
-        start = query.offset if _reads_from_the_start(query) else 0
-        end = start + query.k
-        return Result(found[start:end], found[end:], facets, no_good_match, encode_ms=0, search_ms=0)
+        rest: tuple[Candidate, ...] = ()
+        if _looks_further(query):
+            groups = self._groups(kept[:GROUPED]) if query.group else [[one] for one in kept]
+            candidates = [
+                Candidate(tuple((one.id, one.score) for one in group), sure.get(group[0].id)) for group in groups
+            ]
+            start = query.offset if _reads_from_the_start(query) else 0
+            found, rest = look_up(candidates[start:], query.k, self.index)
+        else:
+            found = [Found(hit, sure.get(hit.id)) for hit in kept if isinstance(hit, Hit)]
+        return Result(found, rest, facets, no_good_match, encode_ms=0, search_ms=0)
 
-    def _by_words(self, query: Query, nearest: list[Hit]) -> list[Hit]:
-        depth = min(MAX_RESULTS, max(CANDIDATES, query.offset + max(query.k, query.candidates)))
-        worded = self.index.search_words(query.words, depth, filter=_filter(query))
+    def _by_words(self, query: Query, nearest: Sequence[Ranked]) -> Sequence[Ranked]:
+        worded = self.index.search_words(query.words, _depth(query), filter=_filter(query))
         if query.match == "words":
             return worded
         fitting = [hit for hit in worded if hit.score >= WORDS_SHARE * worded[0].score]
-        hits = {hit.id: hit for hit in (*nearest, *fitting)}
         # Words first: of two that are the best in one way each, what is called so is the surer one.
         fused = reciprocal_rank_fusion([[hit.id for hit in ranking] for ranking in (fitting, nearest)])
-        return [replace(hits[id], score=score) for id, score in fused]
+        return [Ranked(id, score) for id, score in fused]
 
-    def _facets(self, query: Query, vector: Float32 | None, ranking: list[Hit]) -> dict[str, list[Facet]]:
+    def _facets(self, query: Query, vector: Float32 | None, ranking: Sequence[Ranked]) -> dict[str, list[Facet]]:
         if not query.facets:
             return {}
         if query.match == "vector":
@@ -136,31 +165,44 @@ class Searcher:
         found = AnyOf("id", tuple(hit.id for hit in ranking))
         return self.index.facets(None, query.facets, filter=found)
 
-    def _confidences(self, vector: Float32 | None, hits: list[Hit]) -> dict[str, float]:
+    def _confidences(self, vector: Float32 | None, hits: Sequence[Ranked]) -> dict[str, float]:
         """How sure it is that each of `hits` is what `vector` stands for; nothing where there are no statistics."""
         if self.statistics is None or vector is None:
             return {}
         confidences = self.statistics.confidences(vector, [hit.score for hit in hits])
         return {hit.id: confidence for hit, confidence in zip(hits, confidences, strict=True)}
 
-    def _groups(self, hits: list[Hit]) -> list[list[Hit]]:
-        documents = self.index.get([hit.id for hit in hits])
-        there = [hit for hit in hits if hit.id in documents]  # the others were deleted meanwhile
-        groups = group_similar([documents[hit.id].vector for hit in there])
+    def _groups(self, ranking: Sequence[Ranked]) -> list[list[Ranked]]:
+        documents = self.index.get([one.id for one in ranking])
+        there = [one for one in ranking if one.id in documents]  # the others were deleted meanwhile
+        groups = group_similar([documents[one.id].vector for one in there])
         return [[there[i] for i in group] for group in groups]
 
 
 def _asked(query: Query, vector: Float32) -> VectorQuery:
     """What the index is asked for."""
+    filter = _filter(query)
+    if query.group:
+        return VectorQuery(vector, GROUPED, filter)
+    if query.match == "hybrid":
+        return VectorQuery(vector, _depth(query), filter)
     wanted = max(query.k, query.candidates)
-    if not _reads_from_the_start(query):
-        return VectorQuery(vector, min(wanted, MAX_RESULTS - query.offset), _filter(query), query.offset)
-    return VectorQuery(vector, min(max(query.offset + wanted, CANDIDATES), MAX_RESULTS), _filter(query))
+    return VectorQuery(vector, min(wanted, MAX_RESULTS - query.offset), filter, query.offset)
+
+
+def _depth(query: Query) -> int:
+    """How many images of each ranking are fused."""
+    return min(MAX_RESULTS, max(CANDIDATES, query.offset + max(query.k, query.candidates)))
 
 
 def _reads_from_the_start(query: Query) -> bool:
     """Whether even a later page needs the whole ranking: it decides which images fuse, and which are grouped."""
     return query.match != "vector" or query.group
+
+
+def _looks_further(query: Query) -> bool:
+    """Whether more images are asked for than are shown."""
+    return _reads_from_the_start(query) or query.candidates > query.k
 
 
 def _filter(query: Query) -> Filter | None:

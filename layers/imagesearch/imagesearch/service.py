@@ -12,13 +12,13 @@ from imagesearch.api.requests import MAX_BATCH_K
 from imagesearch.clip.cache import CachedEncoder
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.collection import LatestStatistics
-from imagesearch.cursor import Cursor, seal, unseal
+from imagesearch.cursor import Candidate, Cursor, seal, unseal
 from imagesearch.errors import ImageSearchError, InvalidInput, VectorIndexError
 from imagesearch.fetch import Fetcher
 from imagesearch.index import open_index
 from imagesearch.index.base import Document, Facet, Hit
 from imagesearch.links import image_url
-from imagesearch.paging import cursor_of, turn_page
+from imagesearch.paging import look_up
 from imagesearch.queries import knn_query, queries_of
 from imagesearch.query import CANDIDATES, Found, Query, Result
 from imagesearch.search import Searcher
@@ -81,8 +81,7 @@ class Service:
             raise query
         result = self._searcher().search(replace(query, candidates=CANDIDATES))
         start = perf_counter()
-        cursor = cursor_of(result.rest, query.offset + len(result.found), query.k)
-        answer = self._answer(query, result, cursor)
+        answer = self._answer(query, result, self._cursor(result.rest, query.offset + len(result.found), query.k))
         return api.SearchResponse(**dict(answer), took=_took(start, result.encode_ms, result.search_ms))
 
     def search_batch(self, request: api.BatchRequest) -> api.BatchResponse:
@@ -161,13 +160,13 @@ class Service:
         start = perf_counter()
         cursor = unseal(str(request.cursor), self.secret, self.searcher.encoder.info.fingerprint)
         k = request.k if "k" in request.model_fields_set else cursor.k
-        page, following = turn_page(replace(cursor, k=k), k, self.searcher.index)
+        page, rest = look_up(cursor.candidates, k, self.searcher.index)
         searched = perf_counter()
         return api.SearchResponse(
             hits=[self._hit(found) for found in page],
             k=k,
             offset=cursor.offset,
-            cursor=self._sealed(following),
+            cursor=self._cursor(rest, cursor.offset + len(page), k),
             took=_took(searched, 0.0, (searched - start) * 1000),
         )
 
@@ -175,18 +174,19 @@ class Service:
         """With the statistics of the collection, as far as they are known now."""
         return replace(self.searcher, statistics=self.statistics()) if self.statistics else self.searcher
 
-    def _answer(self, query: Query, result: Result, cursor: Cursor | None) -> api.Answer:
+    def _answer(self, query: Query, result: Result, cursor: str | None) -> api.Answer:
         return api.Answer(
             hits=[self._hit(found) for found in result.found],
             k=query.k,
             offset=query.offset,
-            cursor=self._sealed(cursor),
+            cursor=cursor,
             facets={field: _counts(facets) for field, facets in result.facets.items()},
             no_good_match=result.no_good_match,
         )
 
-    def _sealed(self, cursor: Cursor | None) -> str | None:
-        return seal(cursor, self.secret, self.searcher.encoder.info.fingerprint) if cursor else None
+    def _cursor(self, rest: tuple[Candidate, ...], offset: int, k: int) -> str | None:
+        fingerprint = self.searcher.encoder.info.fingerprint
+        return seal(Cursor(rest, offset, k), self.secret, fingerprint) if rest else None
 
     def _hit(self, found: Found) -> api.SearchHit:
         similar = [

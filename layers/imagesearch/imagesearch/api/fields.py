@@ -14,7 +14,7 @@ from imagesearch.query import Match
 
 MAX_K = 100
 """Results of one request: each carries a signed URL, and an answer of a Lambda function may have 6 MB."""
-MAX_KNN = 500
+MAX_KNN = 200
 """Results of one request in the form of clip-retrieval, which asks for them all at once."""
 MAX_TERMS = 16
 """Terms of one query; each image among them costs as much as a search by it."""

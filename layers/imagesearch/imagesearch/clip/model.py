@@ -13,6 +13,10 @@ from imagesearch.errors import ModelError
 
 Float32 = npt.NDArray[np.float32]
 Precision = Literal["fp32", "fp16"]
+ResizeMode = Literal["shortest", "squash"]
+TokenizerKind = Literal["clip", "huggingface"]
+Cleaning = Literal["lower", "whitespace", "canonicalize"]
+Padding = Literal["longest", "context"]
 
 MODEL_FILE, TEXT_FILE, IMAGE_FILE, TOKENIZER_FILE = "model.json", "text.onnx", "image.onnx", "tokenizer.json"
 
@@ -24,6 +28,12 @@ class ModelInfo(BaseModel):
     (activation, preprocessing), so it is the same for every runtime and precision of the same weights, and differs
     whenever embeddings can't be compared. `logit_scale` is what the model multiplies a cosine with before a softmax
     (about 100 for OpenAI's). `precision` is how the weights are stored; computing is fp32 either way.
+
+    `resize_mode` says how a picture becomes a square: `shortest` resizes its shorter side and cuts out the centre,
+    `squash` resizes both sides. What is done with text is told by `tokenizer` (`clip`: tokenizer.json has the
+    vocabulary, and the words are split as CLIP splits them; `huggingface`: tokenizer.json does everything but the
+    cleaning), by `cleaning` (see `imagesearch.clip.tokenize.clean`) and by `padding`: to the `longest` text of a call,
+    where the text tower pays no attention to padding, else to the whole `context`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -39,6 +49,10 @@ class ModelInfo(BaseModel):
     context_length: int
     logit_scale: float
     precision: Precision = "fp32"
+    resize_mode: ResizeMode = "shortest"
+    tokenizer: TokenizerKind = "clip"
+    cleaning: Cleaning = "lower"
+    padding: Padding = "longest"
 
     @classmethod
     def load(cls, folder: Path) -> "ModelInfo":

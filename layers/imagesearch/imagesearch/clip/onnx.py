@@ -12,7 +12,7 @@ from PIL import Image
 
 from imagesearch.clip.model import IMAGE_FILE, MODEL_FILE, TEXT_FILE, TOKENIZER_FILE, Float32, ModelInfo
 from imagesearch.clip.preprocess import preprocess_batch
-from imagesearch.clip.tokenize import ClipTokenizer
+from imagesearch.clip.tokenize import Tokenize, open_tokenizer
 from imagesearch.errors import ModelError
 
 
@@ -66,12 +66,12 @@ class OnnxEncoder:
         return np.empty((0, self.info.embed_dim), dtype=np.float32)
 
     @cached_property
-    def _tokenizer(self) -> ClipTokenizer:
-        return ClipTokenizer(self._folder / TOKENIZER_FILE, self.info.context_length)
+    def _tokenizer(self) -> Tokenize:
+        return open_tokenizer(self._folder / TOKENIZER_FILE, self.info)
 
     @cached_property
     def _text(self) -> ort.InferenceSession:
-        return self._load(TEXT_FILE, [])
+        return self._load(TEXT_FILE, [self.info.context_length] if self.info.padding == "context" else [])
 
     @cached_property
     def _image(self) -> ort.InferenceSession:

@@ -16,8 +16,9 @@ _MAX_ASPECT = 64
 def preprocess(image: Image.Image, info: ModelInfo, out: Float32 | None = None) -> Float32:
     """The input of the image tower, (3, image_size, image_size) float32, written into `out` where it is given.
 
-    The shorter side is resized to `image_size`, the centre is cut out, and the channels are normalised. EXIF
-    orientation and transparency are the caller's to settle (`imagesearch.images` does).
+    The shorter side is resized to `image_size` and the centre is cut out, or both sides are resized (`resize_mode`);
+    then the channels are normalised. EXIF orientation and transparency are the caller's to settle
+    (`imagesearch.images` does).
     """
     pixels = np.asarray(_resize_and_crop(image, info), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
     mean, std = (np.asarray(values, dtype=np.float32)[:, None, None] for values in (info.mean, info.std))
@@ -36,6 +37,9 @@ def preprocess_batch(images: Sequence[Image.Image], info: ModelInfo) -> Float32:
 def _resize_and_crop(image: Image.Image, info: ModelInfo) -> Image.Image:
     """An RGB picture of image_size x image_size. The roundings are torchvision's (Resize, CenterCrop)."""
     size, resample = info.image_size, _INTERPOLATION[info.interpolation]
+    if info.resize_mode == "squash":
+        squashed = image if image.size == (size, size) else image.resize((size, size), resample)
+        return squashed.convert("RGB")
     width, height = image.size
     short, long = sorted(image.size)
     resized = int(size * long / short)

@@ -71,11 +71,17 @@ class VectorQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Ranked:
     """One result: `score` is the cosine of query and image, -1 to 1; of a search by words, its BM25 score."""
 
     id: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Ranked):
+    """One result, with what is known of the image."""
+
     metadata: ImageMetadata
 
 
@@ -146,7 +152,15 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+    def rank_many(self, queries: Sequence[VectorQuery]) -> list[list[Ranked]]:
+        """What `search_many` answers, without the metadata: hundreds of results cost little more than a few.
+
+        Raises:
+            InvalidInput: as `search_many`.
+        """
+        ...
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Ranked]:
         """The `k` images whose title, description and tags fit the words of `text` best, by BM25; see words.py.
 
         An image without any of the words is no hit, so there may be fewer than k, or none. The score is the sum of what
@@ -180,6 +194,10 @@ class VectorIndex(Protocol):
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """The documents with these ids, as of the last refresh; those that don't exist are absent."""
+        ...
+
+    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+        """What is known of the images with these ids: `get` for less, without the vectors."""
         ...
 
     def count(self, filter: Filter | None = None) -> int:

@@ -26,6 +26,7 @@ from imagesearch.index.base import (
     Facet,
     Float32,
     Hit,
+    Ranked,
     Rejection,
     Upsert,
     VectorQuery,
@@ -45,6 +46,7 @@ from imagesearch.index.facets import check_facets
 from imagesearch.index.filters import Filter
 from imagesearch.index.words import MAX_QUERY_WORDS, stored_length, words_of
 from imagesearch.parquet import ctrl_c
+from imagesearch.records import ImageMetadata
 
 BATCH = 2_000
 """Actions that one transaction applies."""
@@ -136,7 +138,7 @@ class EmbeddedIndex:
         """See VectorIndex. Every search is exact."""
         query = check_search(vector, k, offset, self.dim)
         rows = self._rows(*nearest(self._table, query, k, offset, filter))
-        return [Hit(id, min(1.0, max(-1.0, score)), to_metadata(json.loads(document))) for id, score, document in rows]
+        return [Hit(id, _cosine(score), to_metadata(json.loads(document))) for id, score, document in rows]
 
     def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
         """See VectorIndex."""
@@ -144,12 +146,24 @@ class EmbeddedIndex:
             check_search(query.vector, query.k, query.offset, self.dim)
         return [self.search(q.vector, q.k, filter=q.filter, offset=q.offset) for q in queries]
 
-    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+    def rank_many(self, queries: Sequence[VectorQuery]) -> list[list[Ranked]]:
+        """See VectorIndex."""
+        vectors = [check_search(query.vector, query.k, query.offset, self.dim) for query in queries]
+        return [
+            [
+                Ranked(id, _cosine(score))
+                for id, score in self._rows(
+                    *nearest(self._table, vector, query.k, query.offset, query.filter, documents=False)
+                )
+            ]
+            for query, vector in zip(queries, vectors, strict=True)
+        ]
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Ranked]:
         """See VectorIndex."""
         check_page(k, 0)
         words = words_of(text)[:MAX_QUERY_WORDS]
-        rows = self._rows(*best_by_words(self._table, words, k, filter))
-        return [Hit(id, score, to_metadata(json.loads(document))) for id, score, document in rows]
+        return [Ranked(id, score) for id, score in self._rows(*best_by_words(self._table, words, k, filter))]
 
     def facets(
         self,
@@ -175,13 +189,21 @@ class EmbeddedIndex:
         """See VectorIndex."""
         rows = self._rows(
             f"SELECT id, version, vector, document FROM {self._table} "
-            "WHERE vector IS NOT NULL AND list_contains(?::VARCHAR[], id)",
+            "WHERE vector IS NOT NULL AND id IN (SELECT unnest(?::VARCHAR[]))",
             [[id for id in ids if valid_id(id)]],
         )
         return {
             id: Document(id, version, np.array(vector, dtype=np.float32), to_metadata(json.loads(document)))
             for id, version, vector, document in rows
         }
+
+    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+        """See VectorIndex."""
+        rows = self._rows(
+            f"SELECT id, document FROM {self._table} WHERE vector IS NOT NULL AND id IN (SELECT unnest(?::VARCHAR[]))",
+            [[id for id in ids if valid_id(id)]],
+        )
+        return {id: to_metadata(json.loads(document)) for id, document in rows}
 
     def count(self, filter: Filter | None = None) -> int:
         """See VectorIndex."""
@@ -264,6 +286,10 @@ class EmbeddedIndex:
 def _columns() -> list[str]:
     """The columns of COLUMNS as SQL."""
     return [f"{name} {kind if isinstance(kind, str) else kind[0] + '[]'}" for name, kind in COLUMNS.items()]
+
+
+def _cosine(product: float) -> float:
+    return min(1.0, max(-1.0, product))  # rounding may leave it outside
 
 
 def _objects(values: Iterable[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:

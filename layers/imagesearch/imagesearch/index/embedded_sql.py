@@ -26,18 +26,20 @@ _FACET_VALUES = {
 }
 
 
-def nearest(table: str, vector: Float32, limit: int, offset: int, filter: Filter | None) -> Sql:
-    """Id, cosine and document of the rows of `table` nearest to `vector` (dim,)."""
+def nearest(
+    table: str, vector: Float32, limit: int, offset: int, filter: Filter | None, *, documents: bool = True
+) -> Sql:
+    """Id, cosine and, with `documents`, document of the rows of `table` nearest to `vector` (dim,)."""
     condition, values = where(filter)
     return (
-        f"SELECT id, {_cosine(vector)} AS score, document FROM {table} "
+        f"SELECT id, {_cosine(vector)} AS score{', document' if documents else ''} FROM {table} "
         f"WHERE {condition} ORDER BY score DESC, id LIMIT ? OFFSET ?",
         [vector, *values, limit, offset],
     )
 
 
 def best_by_words(table: str, words: Sequence[str], limit: int, filter: Filter | None) -> Sql:
-    """Id, BM25 score and document of the rows of `table` that have one of `words` or more, best first.
+    """Id and BM25 score of the rows of `table` that have one of `words` or more, best first.
 
     As Lucene counts, all images that have any words are the collection, whatever the filter, and a word that stands
     twice in the query counts twice. The score is float32, so that the same texts tie in both.
@@ -62,7 +64,7 @@ def best_by_words(table: str, words: Sequence[str], limit: int, filter: Filter |
             SELECT id, sum(idf * frequency / (frequency + {K1} * ({1 - B} + {B} * words_length / mean_length))) AS sum
             FROM counted JOIN worth USING (word), texts GROUP BY id
         )
-        SELECT id, sum::FLOAT AS score, document FROM {table} JOIN scored USING (id)
+        SELECT id, sum::FLOAT AS score FROM {table} JOIN scored USING (id)
         WHERE {condition} ORDER BY score DESC, id LIMIT ?
         """,
         [list(times), list(times.values()), list(times), *values, limit],

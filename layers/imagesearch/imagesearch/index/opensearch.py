@@ -18,6 +18,7 @@ from imagesearch.index.base import (
     Facet,
     Float32,
     Hit,
+    Ranked,
     Rejection,
     Upsert,
     VectorQuery,
@@ -27,9 +28,17 @@ from imagesearch.index.documents import check_page, check_search, to_document, t
 from imagesearch.index.facets import check_facets
 from imagesearch.index.filters import AnyOf, Filter
 from imagesearch.index.opensearch_mapping import METHODS, index_body
-from imagesearch.index.opensearch_queries import WITHOUT_DERIVED, best_by_words, facet_counts, matching, nearest
+from imagesearch.index.opensearch_queries import (
+    WITHOUT_DERIVED,
+    best_by_words,
+    facet_counts,
+    matching,
+    nearest,
+    ranking,
+)
 from imagesearch.index.opensearch_server import CONNECT_SECONDS, Server, reason_of
 from imagesearch.index.words import MAX_QUERY_WORDS, words_of
+from imagesearch.records import ImageMetadata
 
 BULK_SECONDS = 60.0
 BULK_BYTES = 5 << 20
@@ -128,7 +137,17 @@ class OpenSearchIndex:
         ]
         return [_cosine_hits(answer) for answer in self._search_many(bodies)]
 
-    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Hit]:
+    def rank_many(self, queries: Sequence[VectorQuery]) -> list[list[Ranked]]:
+        """See VectorIndex."""
+        bodies = [
+            ranking(check_search(query.vector, query.k, query.offset, self.dim), query.k, query.offset, query.filter)
+            for query in queries
+        ]
+        return [
+            [Ranked(hit["sort"][1], _cosine(hit["_score"])) for hit in answer] for answer in self._search_many(bodies)
+        ]
+
+    def search_words(self, text: str, k: int, *, filter: Filter | None = None) -> list[Ranked]:
         """See VectorIndex.
 
         Scores differ a little from those of the embedded index while there are images that were written again: Lucene
@@ -137,7 +156,7 @@ class OpenSearchIndex:
         check_page(k, 0)
         words = words_of(text)[:MAX_QUERY_WORDS]
         found = self._search(best_by_words(words, k, filter), {"search_type": "dfs_query_then_fetch"})
-        return [Hit(hit["_id"], hit["_score"], to_metadata(hit["_source"])) for hit in found]
+        return [Ranked(hit["sort"][1], hit["_score"]) for hit in found]
 
     def facets(
         self,
@@ -165,21 +184,16 @@ class OpenSearchIndex:
 
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         """See VectorIndex."""
-        wanted = [id for id in ids if valid_id(id)]
+        script = {"lang": "painless", "source": COPY_OF_VECTOR}
         documents = {}
-        for start in range(0, len(wanted), GET_IDS):
-            chunk = wanted[start : start + GET_IDS]
-            body = {
-                "query": matching(AnyOf("id", tuple(chunk))),
-                "size": len(chunk),
-                "version": True,
-                "_source": WITHOUT_DERIVED,
-                "script_fields": {"vector": {"script": {"lang": "painless", "source": COPY_OF_VECTOR}}},
-            }
-            for hit in self._search(body):
-                vector = np.array(hit["fields"]["vector"][0], dtype=np.float32)
-                documents[hit["_id"]] = Document(hit["_id"], hit["_version"], vector, to_metadata(hit["_source"]))
+        for hit in self._look_up(ids, {"version": True, "script_fields": {"vector": {"script": script}}}):
+            vector = np.array(hit["fields"]["vector"][0], dtype=np.float32)
+            documents[hit["_id"]] = Document(hit["_id"], hit["_version"], vector, to_metadata(hit["_source"]))
         return documents
+
+    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+        """See VectorIndex."""
+        return {hit["_id"]: to_metadata(hit["_source"]) for hit in self._look_up(ids, {})}
 
     def count(self, filter: Filter | None = None) -> int:
         """See VectorIndex."""
@@ -200,6 +214,14 @@ class OpenSearchIndex:
         """See VectorIndex."""
         with self._server.errors():
             self._client.indices.refresh(index=self.name, params={"ignore_unavailable": "true"})
+
+    def _look_up(self, ids: Sequence[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What there is of these ids; `wanted` is what is asked for besides the metadata."""
+        valid = [id for id in ids if valid_id(id)]
+        for start in range(0, len(valid), GET_IDS):
+            chunk = valid[start : start + GET_IDS]
+            query = matching(AnyOf("id", tuple(chunk)))
+            yield from self._search({"query": query, "size": len(chunk), "_source": WITHOUT_DERIVED, **wanted})
 
     def _search(self, body: dict[str, Any], options: dict[str, str] | None = None) -> list[dict[str, Any]]:
         """The hits of a search; none where there is no index."""
@@ -294,5 +316,9 @@ def _patiently() -> Iterator[int]:
 
 
 def _cosine_hits(found: list[dict[str, Any]]) -> list[Hit]:
-    """Hits with the cosine, where OpenSearch's score of cosinesimil is (1 + cosine) / 2."""
-    return [Hit(hit["_id"], min(1.0, max(-1.0, 2 * hit["_score"] - 1)), to_metadata(hit["_source"])) for hit in found]
+    return [Hit(hit["_id"], _cosine(hit["_score"]), to_metadata(hit["_source"])) for hit in found]
+
+
+def _cosine(score: float) -> float:
+    """The cosine that OpenSearch's score of cosinesimil, (1 + cosine) / 2, stands for."""
+    return min(1.0, max(-1.0, 2 * score - 1))
