@@ -378,7 +378,7 @@ def test_marked_results_refine_the_search(page: Page, site: str) -> None:
     pig.get_by_role("button", name="Bad result: pig face").click()
 
     with page.expect_request("**/search") as sent:
-        bar.get_by_role("button", name="Refine results").click()
+        bar.get_by_role("button", name="Refine").click()
     assert (asked(sent.value)["like"], asked(sent.value)["unlike"]) == (["poodle.webp"], ["pig-face.webp"])
     expect(page).to_have_url(f"{site}/?q=dog&like=poodle.webp&unlike=pig-face.webp")
     expect(bar).to_be_hidden()

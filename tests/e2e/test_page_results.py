@@ -291,6 +291,26 @@ def test_left_and_right_go_past_the_page(page: Page, site: str) -> None:
     expect(dialog.get_by_role("heading")).to_have_text(titles(page)[PAGE_SIZE - 1])
 
 
+def test_a_swipe_goes_on(open_tab: OpenTab, site: str) -> None:
+    page = open_tab(**PHONE)
+    page.goto(f"{site}?q=dog")
+    shown = titles(page)
+    cards(page).first.tap()
+    dialog = page.get_by_role("dialog")
+    for start, end, at in [((300, 400), (100, 420), 1), ((200, 500), (120, 300), 1), ((100, 400), (300, 400), 0)]:
+        page.evaluate(
+            """([start, end]) => {
+                const target = document.querySelector("#detail figure");
+                const at = ([clientX, clientY]) => new Touch({ identifier: 1, target, clientX, clientY });
+                const say = (type, lists) => target.dispatchEvent(new TouchEvent(type, { bubbles: true, ...lists }));
+                say("touchstart", { touches: [at(start)] });
+                say("touchend", { changedTouches: [at(end)] });
+            }""",
+            [start, end],
+        )
+        expect(dialog.get_by_role("heading")).to_have_text(shown[at])
+
+
 def test_a_link_to_an_image_leads_to_it(page: Page, site: str, open_tab: OpenTab) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{site}?q=dog")

@@ -10,7 +10,7 @@ function renderTerms(search) {
   for (const mark of ["like", "unlike"]) chips.push(...search[mark].map((id) => markChip(mark, id)));
   $("#terms").replaceChildren(...chips);
   $("#clear").hidden = chips.length < 2;
-  text.placeholder = isQuery(search) ? "Add words, or -words to leave out" : "Describe a picture";
+  text.placeholder = isQuery(search) ? "Add words, or -words" : "Describe a picture";
 }
 
 /** What a term is called, `words`, and the `url` of its picture, where it has one. */

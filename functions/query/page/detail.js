@@ -3,6 +3,7 @@
 
 const detail = $("#detail");
 const AROUND_KM = 10;
+const SWIPE = 60; // pixels
 let shown = null; // {hit, list, opener, entry}: what the dialog shows, what left and right lead through, and from where
 
 /** Show an image of `list`; closing gives the focus back to `opener`, or to its card. */
@@ -124,6 +125,13 @@ detail.addEventListener("keydown", ({ key }) => {
   if (key === "ArrowLeft") step(-1);
   if (key === "ArrowRight") step(1);
 });
+let touched = null; // where a finger came down, if it was one
+detail.addEventListener("touchstart", ({ touches }) => (touched = touches.length === 1 ? touches[0] : null));
+detail.addEventListener("touchend", ({ changedTouches: [last] }) => {
+  const [x, y] = touched ? [last.clientX - touched.clientX, last.clientY - touched.clientY] : [0, 0];
+  if (Math.abs(x) > SWIPE && Math.abs(x) > 2 * Math.abs(y)) step(-Math.sign(x));
+});
+
 detail.addEventListener("close", () => {
   const { hit, opener, entry: from } = shown;
   const cards = [...grid.querySelectorAll("li")], item = cards.find((one) => one.hit?.id === hit.id);

@@ -76,7 +76,7 @@ function failed(error) {
     view = Object.assign(view, newView(view.search));
     grid.replaceChildren();
     scrollTo(0, 0);
-    load().then(() => say("These results had become too old to go on with: here they are anew."));
+    load().then(() => view.at && say("These results had become too old to go on with: here they are anew."));
     return;
   }
   const patient = PATIENT.includes(error.code) && tries < PATIENCE;
