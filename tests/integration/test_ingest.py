@@ -18,7 +18,7 @@ from functions.loader import app
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.index import open_index
 from imagesearch.index.base import VectorIndex
-from imagesearch.search import ByText, Query, Searcher
+from imagesearch.search import ByText, Query, Searcher, Term
 from imagesearch.settings import get_settings
 from imagesearch.storage import S3Storage
 from local.aws import Aws, Bucket, Queue
@@ -58,7 +58,7 @@ class World:
         return open_index(self.url, self.encoder.info.fingerprint, self.encoder.info.embed_dim)
 
     def found(self, text: str) -> list[str]:
-        return [hit.id for hit in Searcher(self.encoder, self.index).search(Query(ByText(text), k=10)).hits]
+        return [hit.id for hit in Searcher(self.encoder, self.index).search(Query((Term(ByText(text)),), k=10)).hits]
 
 
 @pytest.fixture
