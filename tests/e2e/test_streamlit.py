@@ -137,9 +137,9 @@ def test_the_sidebar_narrows_what_was_searched(page: Page, app: str) -> None:
     titles(page)  # until they are all there, the sidebar may be drawn anew
     page.get_by_label("with all of these tags").fill("pet")
     page.get_by_role("option", name="Add: pet").click()
-    expect(page.get_by_text(re.compile(r"^The \d closest"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(re.compile(r"^The (?!24 )\d+ closest"))).to_be_visible(timeout=SOON)
     assert set(titles(page)) >= {"dog face", "cat face"}
-    page.get_by_label("at least so many pixels wide").fill("145")
+    page.get_by_label("at least so many pixels wide").fill("100000")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing found")).to_be_visible(timeout=SOON)
 
