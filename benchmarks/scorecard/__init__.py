@@ -1,0 +1,1 @@
+"""The scorecard: what a user compares, measured side by side, in one run (`make bench`)."""
