@@ -42,7 +42,7 @@ def test_s3_is_well_failing_and_slow(s3: S3Faults, monkeypatch: pytest.MonkeyPat
     assert [found.key for found in storage.list()] == ["a b/é+.txt"]
     assert storage.exists("a b/é+.txt")
     s3.state = "failing"
-    with pytest.raises(StorageError, match="SlowDown|InternalError"):
+    with pytest.raises(StorageError, match=r"SlowDown|InternalError"):
         storage.read("a b/é+.txt")
     s3.state = "slow"
     monkeypatch.setattr("benchmarks.scorecard.soak.world.SLOW_SECONDS", 0.5)
