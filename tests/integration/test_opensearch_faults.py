@@ -23,13 +23,13 @@ VECTOR = np.array([1, 0, 0], dtype=np.float32)
 class Proxy(FaultProxy):
     """Does to requests, one by one, what `faults` says.
 
-    A fault is a status to answer with, `drop` or `hang` (see FaultProxy), `html` (answer 200 with a page), or `busy`,
-    `full` and `closed` (answer 429, 403 or 503 for each item of a bulk, or each search of several).
+    A fault is a reply or a status to answer with, `drop` or `hang` (see FaultProxy), `html` (answer 200 with a page),
+    or `busy`, `full` and `closed` (answer 429, 403 or 503 for each item of a bulk, or each search of several).
     """
 
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream)
-        self.faults: list[int | str] = []
+        self.faults: list[int | str | Reply] = []
         self.aim = ""
         """Faults befall only requests whose path has this."""
         self.requests: list[dict[str, str]] = []
@@ -48,6 +48,8 @@ class Proxy(FaultProxy):
             case int(status):
                 error = {"type": "rejected_execution_exception", "reason": "queue is full"}
                 return Reply(status, json.dumps({"error": error, "status": status}).encode())
+            case Reply() as reply:
+                return reply
             case str(state):
                 return Reply(200, json.dumps(each_refused(request, state)).encode())
             case _:
@@ -144,6 +146,16 @@ def test_shards_that_stay_closed_are_told_as_unavailable(proxy: Proxy, index: Ve
     proxy.aim, proxy.faults = "/_bulk", ["closed"] * 100
     with pytest.raises(IndexUnavailable, match="the node is closed"):
         index.bulk([photo("b")])
+
+
+def test_images_are_not_counted_in_some_shards_alone(proxy: Proxy, index: VectorIndex) -> None:
+    """A search that lacks a shard fails: so should the count, by which /health knows whether searches are answered."""
+    failure = {"shard": 1, "index": index.name, "reason": {"type": "x", "reason": "the shard is closed"}}
+    shards = {"total": 2, "successful": 1, "skipped": 0, "failed": 1, "failures": [failure]}
+    proxy.aim, proxy.faults = "/_count", [Reply(200, json.dumps({"count": 1, "_shards": shards}).encode())]
+    with pytest.raises(IndexUnavailable, match="1 of 2 shards don't answer: the shard is closed"):
+        index.count()
+    assert index.count() == 1
 
 
 def test_a_search_refused_for_another_reason_is_an_index_error(proxy: Proxy, index: VectorIndex) -> None:

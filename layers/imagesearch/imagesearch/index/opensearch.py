@@ -204,6 +204,11 @@ class OpenSearchIndex:
             answer = self._client.count(
                 index=self.name, body={"query": matching(filter)}, params={"ignore_unavailable": "true"}
             )
+        shards = answer["_shards"]
+        if shards["failed"]:  # a count can't be told, as searches are, to fail then
+            why = f"{shards['failed']} of {shards['total']} shards don't answer"
+            reason = reason_of(shards["failures"][0]["reason"])
+            raise IndexUnavailable(f"OpenSearch at {self._server.where}: {why}: {reason}")
         return int(answer["count"])
 
     def versions(self) -> Iterator[tuple[str, int]]:
