@@ -1,9 +1,10 @@
 """A whole query, from the request over HTTP to the answer, asked by 1, 4 and 16 clients at once.
 
-The clients ask in a closed loop over kept connections (see mix.py). They are spread over as many instances of the query
-function as the machine has cores, each a process of its own behind the gateway of the local stack, and all of them
-search one real OpenSearch, which shares the cores with them. On Lambda, 16 clients would get 16 instances, on cores of
-their own: there, the figures for 1 client hold for each, as long as OpenSearch keeps up.
+The clients ask in a closed loop (see mix.py). They are spread over as many instances of the query function as the
+machine has cores, each a process of its own behind the gateway of the local stack, which lets one request in at a time
+and closes its connection afterwards. All of them search one real OpenSearch, which shares the cores with them. On
+Lambda, 16 clients would get 16 instances, on cores of their own: there, the figures for 1 client hold for each, as long
+as OpenSearch keeps up.
 """
 
 import os
@@ -124,7 +125,7 @@ def _rows(answers: list[Answer], clients: int, seconds: float, where: str) -> It
         "encode": "making a vector of the query",
         "search": "asking OpenSearch",
         "sign": "URLs and the answer",
-        "rest": "HTTP, JSON, checks of the request",
+        "rest": "HTTP, a connection, JSON, checks of the request",
     }
     for name, ms in parts.items():
         yield Row(f"api-{name}", f"of a query over HTTP, 1 client: {words[name]}", "", "ms", ms, note="median")

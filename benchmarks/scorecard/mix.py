@@ -161,7 +161,7 @@ def ask_for(
     """A client, started: it asks the API at `url` again as soon as it has an answer and paused, until it is `done`."""
 
     def run() -> None:
-        # One connection, kept; and no second try: what an API answers is what counts.
+        # No second try: what an API answers is what counts. The connection is kept, if the server keeps it.
         with urllib3.PoolManager(maxsize=1, retries=False, timeout=TIMEOUT_SECONDS) as pool:
             for ask in mix:
                 record(put(pool, url, ask))
