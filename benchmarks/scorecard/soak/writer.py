@@ -13,7 +13,7 @@ from imagesearch.index.base import Action, Delete, VectorIndex
 from imagesearch.parts import Part, part_key, write_part
 from imagesearch.storage import Storage
 
-EVERY_SECONDS = 3.0
+EVERY_SECONDS = 5.0
 RUN = "20260101T000000000Z"
 FIRST_VERSION = 1_767_225_600_000
 """The time of the run, in ms."""
