@@ -49,9 +49,8 @@ def measure(quick: bool) -> Iterator[Row]:
         _load(urls, some, 2 * len(urls), 3 if quick else 10, seed=1)  # warms up
         for clients in CLIENTS:
             console.print(f"{clients} clients ask {len(urls)} instances")
-            seconds = 3 if quick else 20
-            answers = _load(urls, some, clients, seconds, seed=1_000 * clients)
-            yield from _rows(answers, clients, seconds, f"{count:,} documents, {len(urls)} instances, {cores} cores")
+            answers = _load(urls, some, clients, 3 if quick else 20, seed=1_000 * clients)
+            yield from _rows(answers, clients, f"{count:,} documents, {len(urls)} instances, {cores} cores")
 
 
 @contextmanager
@@ -108,7 +107,7 @@ def _id_of(picture: Picture) -> str:
     return f"0/{picture.path.name}"
 
 
-def _rows(answers: list[Answer], clients: int, seconds: float, where: str) -> Iterator[Row]:
+def _rows(answers: list[Answer], clients: int, where: str) -> Iterator[Row]:
     times = [answer.ms for answer in answers]
     who = "1 client" if clients == 1 else f"{clients} clients"
     timed = [answer for answer in answers if answer.parts]
@@ -117,7 +116,7 @@ def _rows(answers: list[Answer], clients: int, seconds: float, where: str) -> It
     note = where if clients == 1 else f"{where}; " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in parts.items())
     yield Row(f"api-p50-{clients}", f"a query over HTTP, {who}: median", "", "ms", averages.median(times), note=note)
     yield Row(f"api-p99-{clients}", f"a query over HTTP, {who}: 99 of 100", "", "ms", float(np.quantile(times, 0.99)))
-    rate = len(answers) / seconds
+    rate = len(answers) / (max(answer.ended for answer in answers) - min(answer.began for answer in answers))
     yield Row(f"api-rate-{clients}", f"queries over HTTP, {who}", "", "requests/s", rate, better="more")
     if clients > 1:
         return
