@@ -29,7 +29,7 @@ REGION = "us-east-1"
 VISIBILITY_SECONDS = 1_800
 MAX_RECEIVES = 5
 BATCH_SIZE = 2
-"""These three as in template.yaml."""
+"""All three as in template.yaml."""
 RETRY_SECONDS = 2
 
 
