@@ -130,4 +130,11 @@ def _rows(answers: list[Answer], clients: int, where: str) -> Iterator[Row]:
         yield Row(f"api-{name}", f"of a query over HTTP, 1 client: {words[name]}", "", "ms", ms, note="median")
     for kind in SHARES:
         if of_kind := [answer.ms for answer in answers if answer.kind == kind]:
-            yield Row(f"api-p50-1/{kind}", f"of these, {kind}", "", "ms", averages.median(of_kind), note="median")
+            yield Row(
+                f"api-p50-1/{kind.replace(' ', '-')}",
+                f"of these, {kind}",
+                "",
+                "ms",
+                averages.median(of_kind),
+                note="median",
+            )

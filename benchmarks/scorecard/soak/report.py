@@ -123,7 +123,8 @@ def rows(found: Findings) -> Iterator[Row]:
                     yield Row(f"soak-{key}-{phase.name}", f"{what} after the {phase.name}", "", "s", after, note=since)
     for name, answers in _by_name(found).items():
         share = sum(answer.status != 200 for answer in answers) / max(1, len(answers))
-        yield Row(f"soak-errors-{name}", f"requests that failed while {name}", "", "%", 100 * share)
+        key = f"soak-errors-{name.lower().replace(' ', '-')}"
+        yield Row(key, f"requests that failed ({name})", "", "%", 100 * share, note=f"of {len(answers):,}")
     if found.delays:
         delays = list(found.delays.values())
         for key, what, value in (("p50", "median", averages.median(delays)), ("max", "longest", max(delays))):
