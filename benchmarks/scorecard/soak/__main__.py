@@ -164,7 +164,7 @@ def main() -> None:
         prog="python -m benchmarks.scorecard.soak", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--output", type=Path, default=Path(".cache/scorecard/soak.json"))
+    parser.add_argument("--output", type=Path, default=Path(".bench/soak.json"))
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind either
     found = soak(options.minutes)
