@@ -7,7 +7,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
 RUN := $(UV) run --no-sync
 PYTHON ?= python3
 
-.PHONY: help demo streamlit test unit integration e2e containers check lint-template bench bench-quick openapi format photos clean setup setup-streamlit setup-test setup-bench browser
+.PHONY: help demo streamlit test unit integration e2e containers check lint-template bench bench-quick soak openapi format photos clean setup setup-streamlit setup-test setup-bench browser
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ openapi: setup-test  ## Write docs/openapi.json anew, after a change of the API
 format: setup-test  ## Format the code and mend what the linter can
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
+
+soak: setup-test  ## Search and write under load while OpenSearch and S3 fail; nothing may be lost or wrong (MINUTES=10)
+	$(RUN) python -m benchmarks.scorecard.soak --minutes $(or $(MINUTES),10)
 
 clean:  ## Remove what the demo and the tools left here
 	rm -rf .demo .bench .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

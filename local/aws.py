@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REGION = "us-east-1"
-VISIBILITY_SECONDS = 120
-RETRY_SECONDS = 2
+VISIBILITY_SECONDS = 1_800
 MAX_RECEIVES = 5
+BATCH_SIZE = 2
+"""All three as in template.yaml."""
+RETRY_SECONDS = 2
 
 
 class Aws:
@@ -116,9 +118,13 @@ class Bucket:
 
 
 class Queue:
-    """A queue of the stand-in SQS with its dead-letter queue, as the template makes them."""
+    """A queue of the stand-in SQS with its dead-letter queue, as the template makes them.
 
-    def __init__(self, name: str) -> None:
+    What failed comes back after `retry_seconds`; from the template's, when its visibility ends, after half an hour.
+    """
+
+    def __init__(self, name: str, retry_seconds: int = RETRY_SECONDS) -> None:
+        self._retry_seconds = retry_seconds
         self._sqs: SQSClient = boto3.client("sqs")
         dead = self._sqs.create_queue(QueueName=f"{name}-dlq")["QueueUrl"]
         self.dead_letters = dead
@@ -170,7 +176,7 @@ class Queue:
             handle = record["receiptHandle"]
             if record["messageId"] in failed:
                 self._sqs.change_message_visibility(
-                    QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=RETRY_SECONDS
+                    QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=self._retry_seconds
                 )
             else:
                 self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=handle)
@@ -198,7 +204,7 @@ class Poller:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                if records := self._queue.receive():
+                if records := self._queue.receive(BATCH_SIZE):
                     self._queue.settle(records, self._invoke(records))
             except (BotoCoreError, ClientError):
                 # Also when the loader took longer than the message stays invisible: then it comes once more.

@@ -83,17 +83,33 @@ class LocalOpenSearch:
 
     def stop(self) -> None:
         """Stop the server and wait until it is gone; nothing happens if it doesn't run. The data stay."""
-        if self._server is None or self._watchdog is None:
+        if self._server is None:
             return
-        self._watchdog.kill()
-        self._watchdog.communicate()
+        self._end_watchdog()
         self._server.terminate()  # the Docker client hands the signal on to the container
         try:
             self._server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
-        self._server = self._watchdog = None
+        self._server = None
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would; nothing happens if it doesn't run. The data stay."""
+        if self._server is None:
+            return
+        self._end_watchdog()
+        if self._server.args[0] == "docker":  # type: ignore[index]  # the container outlives its client
+            subprocess.run(["docker", "kill", self.name], check=False, capture_output=True)
+        self._server.kill()
+        self._server.wait()
+        self._server = None
+
+    def _end_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
 
     def delete(self) -> None:
         """Stop the server and delete its data, with `root`."""

@@ -64,11 +64,11 @@ def stack(
     state.mkdir(parents=True, exist_ok=True)
     with ExitStack() as running:
         running.enter_context(Aws())
-        running.enter_context(_environment(**QUIET))
+        running.enter_context(environment(**QUIET))
         from functions.loader import app as loader
         from functions.query import app as query
 
-        gateway = Gateway(_without_metrics(query), port, files, api_key=api_key)
+        gateway = Gateway(without_metrics(query), port, files, api_key=api_key)
         if kind == "opensearch":
             server = LocalOpenSearch(state)
             running.callback(server.stop)
@@ -76,7 +76,7 @@ def stack(
         else:
             index_url = f"duckdb:///{(state / 'index.duckdb').resolve()}"
         running.enter_context(
-            _environment(
+            environment(
                 IMAGESEARCH_INDEX_URL=index_url,
                 IMAGESEARCH_MODEL=str(model.resolve()),
                 IMAGESEARCH_FILE_BASE_URL=f"{gateway.url}/files",
@@ -92,12 +92,12 @@ def stack(
         bucket.restore()
         bucket.notify(queue, "vectors/", ".parquet")
         running.callback(bucket.persist)
-        running.enter_context(Poller(queue, _without_metrics(loader)))
+        running.enter_context(Poller(queue, without_metrics(loader)))
         yield Stack(gateway.url, info.fingerprint, bucket, queue, index, S3Storage(BUCKET))
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
     """Set environment variables meanwhile; the settings are read anew on both sides of it."""
     saved = dict(os.environ)
     os.environ |= variables
@@ -110,7 +110,7 @@ def _environment(**variables: str) -> Iterator[None]:
         get_settings.cache_clear()
 
 
-def _without_metrics(app: ModuleType) -> Handler:
+def without_metrics(app: ModuleType) -> Handler:
     """The handler of `app`. Powertools keeps metrics that it may not publish, and prints a hundred of them then."""
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

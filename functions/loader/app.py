@@ -1,10 +1,12 @@
 """The loader function: SQS messages with S3 events in, partial batch failures out.
 
-A message fails, and comes back later, when one of its parts can't be loaded now (the index is away or overloaded) or at
-all (the part is damaged: after some tries it ends in the dead-letter queue, and holds up no other part).
+A message fails, and comes back half an hour later, when one of its parts can't be loaded now (the index stays away or
+overloaded) or at all (the part is damaged: after some tries it ends in the dead-letter queue, and holds up no other
+part).
 """
 
 from functools import cache
+from time import monotonic, sleep
 from urllib.parse import unquote_plus
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
@@ -17,12 +19,17 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from imagesearch import index
-from imagesearch.errors import ImageSearchError, NotFound
+from imagesearch.errors import ImageSearchError, IndexOverloaded, IndexUnavailable, NotFound
 from imagesearch.index.base import VectorIndex
-from imagesearch.load import load_part
+from imagesearch.load import Loaded, load_part
 from imagesearch.parts import parse_part_key
 from imagesearch.settings import get_settings
 from imagesearch.storage import S3Storage
+
+PATIENCE_SECONDS = 60.0
+"""How long an index that is away is waited for. Most outages, as when a node restarts or is replaced, are over by then;
+and with the time of a last try, the two messages of a batch stay within the function's 300 seconds."""
+LONGEST_WAIT_SECONDS = 16.0
 
 logger = Logger(service="loader")
 tracer = Tracer(service="loader")
@@ -66,7 +73,7 @@ def _load(announced: S3EventRecord) -> None:
         logger.info("nothing to load", extra={"bucket": bucket, "key": key, "event_name": announced.event_name})
         return
     try:
-        loaded = load_part(S3Storage(bucket), key, open_index)
+        loaded = _load_patiently(bucket, key)
     except NotFound:
         metrics.add_metric("PartsSkipped", MetricUnit.Count, 1)
         logger.warning("the part is gone, nothing to load", extra={"bucket": bucket, "key": key})
@@ -85,3 +92,17 @@ def _load(announced: S3EventRecord) -> None:
     for name, count in counts.items():
         metrics.add_metric(name, MetricUnit.Count, count)
     logger.info("loaded", extra={"bucket": bucket, "key": key, **counts})
+
+
+def _load_patiently(bucket: str, key: str) -> Loaded:
+    """Load a part: again, after ever longer waits, while the index is away or overloaded."""
+    deadline, wait = monotonic() + PATIENCE_SECONDS, 2.0
+    while True:
+        try:
+            return load_part(S3Storage(bucket), key, open_index)
+        except (IndexUnavailable, IndexOverloaded) as error:
+            if monotonic() + wait > deadline:
+                raise
+            logger.info("waiting for the index", extra={"key": key, "seconds": wait, "reason": str(error)})
+        sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT_SECONDS)

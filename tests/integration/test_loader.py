@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from functions.loader import app
+from imagesearch.errors import IndexOverloaded, IndexUnavailable, VectorIndexError
 from imagesearch.index import open_index
-from imagesearch.index.base import Upsert, VectorIndex
+from imagesearch.index.base import Action, BulkResult, Upsert, VectorIndex
 from imagesearch.parts import Part, part_key, write_part
 from imagesearch.records import ImageMetadata
 from imagesearch.settings import get_settings
@@ -156,9 +158,48 @@ def test_a_missing_bucket_fails(world: World) -> None:
     assert failures(event(part_key(MODEL, "r", 0), bucket="nowhere")) == ["0"]
 
 
-def test_an_index_that_is_away_fails_and_is_filled_on_the_next_try(
+class Away:
+    """An index that is away, or busy, for a while."""
+
+    def __init__(self, index: VectorIndex, *troubles: VectorIndexError) -> None:
+        self._index = index
+        self._troubles = [*troubles]
+
+    def create(self) -> None:
+        if self._troubles:
+            raise self._troubles.pop(0)
+
+    def bulk(self, actions: Iterable[Action]) -> BulkResult:
+        return self._index.bulk(actions)
+
+
+def test_an_index_that_is_away_for_a_moment_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that failed comes back after half an hour; most outages are over in a minute."""
+    waits: list[float] = []
+    monkeypatch.setattr(app, "sleep", waits.append)
+    away = Away(world.index, IndexUnavailable("it restarts"), IndexUnavailable("it restarts"), IndexOverloaded("busy"))
+    monkeypatch.setattr(app, "open_index", cache(lambda fingerprint, dim: away))
+    world.put(0, "a")
+    assert world.deliver() == []
+    assert world.index.count() == 1
+    assert waits == sorted(waits)
+    assert len(waits) == 3
+
+
+def test_a_part_that_no_patience_helps_fails_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(app, "sleep", waits.append)
+    away = Away(world.index, VectorIndexError("403: the disk is full"))
+    monkeypatch.setattr(app, "open_index", cache(lambda fingerprint, dim: away))
+    world.put(0, "a")
+    assert len(world.deliver()) == 1
+    assert waits == []
+
+
+def test_an_index_that_stays_away_fails_and_is_filled_on_the_next_try(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(app, "PATIENCE_SECONDS", 0)
     world.put(0, "a")
     with monkeypatch.context() as away:
         away.setenv("IMAGESEARCH_INDEX_URL", "http://127.0.0.1:9")  # nobody listens on the discard port

@@ -51,11 +51,8 @@ def test_an_object_under_the_prefix_reaches_the_handler_and_others_do_not(servic
     assert seen == ["vectors/f/1/00000.parquet"]
 
 
-def test_only_the_message_that_failed_comes_again_and_a_hopeless_one_ends_among_the_dead(
-    services: aws.Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(aws, "RETRY_SECONDS", 0)
-    queue = aws.Queue("parts")
+def test_only_the_message_that_failed_comes_again_and_a_hopeless_one_ends_among_the_dead(services: aws.Aws) -> None:
+    queue = aws.Queue("parts", retry_seconds=0)
     sqs = boto3.client("sqs")
     for body in ("good", "poison", "good"):
         sqs.send_message(QueueUrl=queue.url, MessageBody=body)
@@ -73,9 +70,8 @@ def test_only_the_message_that_failed_comes_again_and_a_hopeless_one_ends_among_
     assert handled.count("poison") == aws.MAX_RECEIVES
 
 
-def test_a_handler_that_raises_fails_its_whole_batch(services: aws.Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws, "RETRY_SECONDS", 0)
-    queue = aws.Queue("parts")
+def test_a_handler_that_raises_fails_its_whole_batch(services: aws.Aws) -> None:
+    queue = aws.Queue("parts", retry_seconds=0)
     boto3.client("sqs").send_message(QueueUrl=queue.url, MessageBody="x")
 
     def handler(_event: dict[str, Any], _context: Any) -> dict[str, Any]:

@@ -46,6 +46,11 @@ time.sleep(600)
         url = server.start()
         assert server.start() == url
         assert open_index(url, "a", 3).get(["a"]).keys() == {"a"}
+        server.kill()
+        assert not answers(url)
+        server.kill()  # again, which is no error
+        assert server.start() == url
+        assert open_index(url, "a", 3).get(["a"]).keys() == {"a"}
     finally:
         server.delete()
     assert not answers(url)

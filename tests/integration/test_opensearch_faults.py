@@ -1,13 +1,10 @@
 """OpenSearch through a proxy that misbehaves, and without one that answers."""
 
-import http.server
 import json
 import logging
 import secrets
 import socket
-import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,89 +15,62 @@ from imagesearch.errors import IndexOverloaded, IndexUnavailable, VectorIndexErr
 from imagesearch.index import open_index
 from imagesearch.index.base import Upsert, VectorIndex, VectorQuery
 from imagesearch.records import ImageMetadata
+from local.faults import Fault, FaultProxy, ProxyRequest, Reply
 
 VECTOR = np.array([1, 0, 0], dtype=np.float32)
 
 
-class Proxy(http.server.ThreadingHTTPServer):
-    """Hands requests on to an OpenSearch, but first does to them, one by one, what `faults` says.
+class Proxy(FaultProxy):
+    """Does to requests, one by one, what `faults` says.
 
-    A fault is a status to answer with, `drop` (close the connection), `hang` (say nothing for a while), `html` (answer
-    200 with a page), or `busy` and `full` (answer 429 or 403 for each item of a bulk, or each search of several).
+    A fault is a reply or a status to answer with, `drop` or `hang` (see FaultProxy), `html` (answer 200 with a page),
+    or `busy`, `full` and `closed` (answer 429, 403 or 503 for each item of a bulk, or each search of several).
     """
 
-    daemon_threads = True
-
     def __init__(self, upstream: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.upstream = upstream
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.faults: list[int | str] = []
+        super().__init__(upstream)
+        self.faults: list[int | str | Reply] = []
         self.aim = ""
         """Faults befall only requests whose path has this."""
         self.requests: list[dict[str, str]] = []
         """The headers of every request."""
 
+    def fault(self, request: ProxyRequest) -> Fault:
+        self.requests.append(request.headers)
+        struck = self.faults and self.aim in request.path
+        match self.faults.pop(0) if struck else None:
+            case "drop":
+                return "drop"
+            case "hang":
+                return "hang"
+            case "html":
+                return Reply(200, b"<html>gateway</html>", "text/html")
+            case int(status):
+                error = {"type": "rejected_execution_exception", "reason": "queue is full"}
+                return Reply(status, json.dumps({"error": error, "status": status}).encode())
+            case Reply() as reply:
+                return reply
+            case str(state):
+                return Reply(200, json.dumps(each_refused(request, state)).encode())
+            case _:
+                return None
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Proxy
 
-    def handle_any(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.requests.append(dict(self.headers))
-        struck = self.server.faults and self.server.aim in self.path
-        fault = self.server.faults.pop(0) if struck else None
-        if fault == "drop":
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
-        elif fault == "hang":
-            time.sleep(2)
-            self.close_connection = True
-        elif fault == "html":
-            self.answer(200, b"<html>gateway</html>", "text/html")
-        elif isinstance(fault, int):
-            error = {"type": "rejected_execution_exception", "reason": "queue is full"}
-            self.answer(fault, json.dumps({"error": error, "status": fault}).encode())
-        elif fault in ("busy", "full"):
-            status = 429 if fault == "busy" else 403
-            error = {"type": "some_exception", "reason": f"the node is {fault}"}
-            heads = [json.loads(line) for line in body.splitlines()[::2]]
-            if "_msearch" in self.path:
-                told: dict[str, Any] = {"responses": [{"status": status, "error": error} for _ in heads]}
-            else:
-                ids = [head["index"]["_id"] for head in heads]
-                told = {"errors": True, "items": [{"index": {"_id": i, "status": status, "error": error}} for i in ids]}
-            self.answer(200, json.dumps(told).encode())
-        else:
-            request = urllib.request.Request(self.server.upstream + self.path, body or None, method=self.command)
-            request.add_header("Content-Type", self.headers.get("Content-Type", "application/json"))
-            try:
-                with urllib.request.urlopen(request) as reply:
-                    self.answer(reply.status, reply.read())
-            except urllib.error.HTTPError as error:
-                self.answer(error.code, error.read())
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
-
-    def answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+def each_refused(request: ProxyRequest, state: str) -> dict[str, Any]:
+    """What a node that is `state` answers to a bulk, or to several searches: an error for each."""
+    status = {"busy": 429, "full": 403, "closed": 503}[state]
+    error = {"type": "some_exception", "reason": f"the node is {state}"}
+    heads = [json.loads(line) for line in request.body.splitlines()[::2]]
+    if "_msearch" in request.path:
+        return {"responses": [{"status": status, "error": error} for _ in heads]}
+    ids = [head["index"]["_id"] for head in heads]
+    return {"errors": True, "items": [{"index": {"_id": i, "status": status, "error": error}} for i in ids]}
 
 
 @pytest.fixture
 def proxy(opensearch_url: str) -> Iterator[Proxy]:
     with Proxy(opensearch_url) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -135,7 +105,7 @@ def test_a_write_that_met_a_passing_fault_is_repeated(proxy: Proxy, index: Vecto
     assert index.count() == 6
 
 
-@pytest.mark.parametrize("fault", [429, "drop", "busy"])
+@pytest.mark.parametrize("fault", [429, "drop", "busy", "closed"])
 def test_several_searches_that_met_a_passing_fault_are_repeated(
     proxy: Proxy, index: VectorIndex, fault: int | str
 ) -> None:
@@ -153,7 +123,7 @@ def test_a_lasting_fault_is_told_after_a_few_seconds(
 ) -> None:
     proxy.faults = [fault] * 100
     began = time.monotonic()
-    with pytest.raises(expected, match=str(proxy.server_port)):
+    with pytest.raises(expected, match=str(proxy.port)):
         index.search(VECTOR, 1)
     assert len(proxy.requests) == 6
     assert 2 < time.monotonic() - began < 10  # 3 seconds of waiting, and jitter
@@ -166,6 +136,26 @@ def test_a_node_that_stays_busy_is_told_as_overloaded(proxy: Proxy, index: Vecto
     proxy.aim, proxy.faults = "/_msearch", ["busy"] * 100
     with pytest.raises(IndexOverloaded, match="the node is busy"):
         index.search_many([VectorQuery(VECTOR, 1)])
+
+
+def test_shards_that_stay_closed_are_told_as_unavailable(proxy: Proxy, index: VectorIndex) -> None:
+    """As they are while OpenSearch starts: it is there, and answers each search with 503."""
+    proxy.aim, proxy.faults = "/_msearch", ["closed"] * 100
+    with pytest.raises(IndexUnavailable, match=r"503.*the node is closed"):
+        index.search_many([VectorQuery(VECTOR, 1)])
+    proxy.aim, proxy.faults = "/_bulk", ["closed"] * 100
+    with pytest.raises(IndexUnavailable, match="the node is closed"):
+        index.bulk([photo("b")])
+
+
+def test_images_are_not_counted_in_some_shards_alone(proxy: Proxy, index: VectorIndex) -> None:
+    """A search that lacks a shard fails: so should the count, by which /health knows whether searches are answered."""
+    failure = {"shard": 1, "index": index.name, "reason": {"type": "x", "reason": "the shard is closed"}}
+    shards = {"total": 2, "successful": 1, "skipped": 0, "failed": 1, "failures": [failure]}
+    proxy.aim, proxy.faults = "/_count", [Reply(200, json.dumps({"count": 1, "_shards": shards}).encode())]
+    with pytest.raises(IndexUnavailable, match="1 of 2 shards don't answer: the shard is closed"):
+        index.count()
+    assert index.count() == 1
 
 
 def test_a_search_refused_for_another_reason_is_an_index_error(proxy: Proxy, index: VectorIndex) -> None:

@@ -19,8 +19,11 @@ from batch.ledger import write_ledger
 from batch.plan import Plan
 from batch.report import log_line
 from batch.throughput import Throughput
+from functions.loader.app import PATIENCE_SECONDS
+from imagesearch.index.opensearch import BULK_SECONDS
 from imagesearch.settings import Settings
 from imagesearch.storage import FolderStorage
+from local import aws
 
 ROOT = Path(__file__).parents[2]
 Json = Any
@@ -243,6 +246,14 @@ def test_a_part_is_not_handed_out_again_while_it_is_loaded() -> None:
     source = loader["Events"]["Parts"]["Properties"]
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["Queue"] == {"Fn::GetAtt": ["PartsQueue", "Arn"]}
+
+
+def test_the_patience_of_the_loader_fits_its_time_and_the_stand_in_is_as_the_queue() -> None:
+    function, queue = RESOURCES["LoaderFunction"]["Properties"], RESOURCES["PartsQueue"]["Properties"]
+    batch_size = function["Events"]["Parts"]["Properties"]["BatchSize"]
+    assert batch_size * (PATIENCE_SECONDS + BULK_SECONDS) < function["Timeout"]
+    assert (queue["VisibilityTimeout"], batch_size) == (aws.VISIBILITY_SECONDS, aws.BATCH_SIZE)
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == aws.MAX_RECEIVES
 
 
 def test_a_part_that_can_not_be_loaded_is_kept_for_a_fortnight() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from opensearchpy.exceptions import RequestError
 from opensearchpy.helpers import scan
 
-from imagesearch.errors import IndexOverloaded, InvalidInput, VectorIndexError
+from imagesearch.errors import IndexOverloaded, IndexUnavailable, InvalidInput, VectorIndexError
 from imagesearch.index.base import (
     Action,
     BulkResult,
@@ -44,8 +44,11 @@ BULK_SECONDS = 60.0
 BULK_BYTES = 5 << 20
 """Size of a bulk request; some AWS instance types take 10 MiB at most."""
 ATTEMPTS = 6
-"""How often an action, or a search of several, that was answered 429 is sent; with the waits between, that is patience
-for some 8 seconds."""
+"""How often an action, or a search of several, that was answered 429 or 503 is sent; with the waits between, that is
+patience for some 8 seconds."""
+PASSING: dict[int, type[VectorIndexError]] = {429: IndexOverloaded, 503: IndexUnavailable}
+"""Statuses of single actions and searches that are sent again, and what they mean when they last. OpenSearch answers
+503 while it starts, and a shard isn't open yet."""
 GET_IDS = 500
 """Ids that one request asks for; a vector of 512 dimensions is 6 kB of JSON."""
 COPY_OF_VECTOR = (
@@ -201,6 +204,11 @@ class OpenSearchIndex:
             answer = self._client.count(
                 index=self.name, body={"query": matching(filter)}, params={"ignore_unavailable": "true"}
             )
+        shards = answer["_shards"]
+        if shards["failed"]:  # a count can't be told, as searches are, to fail then
+            why = f"{shards['failed']} of {shards['total']} shards don't answer"
+            reason = reason_of(shards["failures"][0]["reason"])
+            raise IndexUnavailable(f"OpenSearch at {self._server.where}: {why}: {reason}")
         return int(answer["count"])
 
     def versions(self) -> Iterator[tuple[str, int]]:
@@ -249,14 +257,15 @@ class OpenSearchIndex:
                 if "error" not in response:
                     answers[i] = response["hits"]["hits"]
                     continue
-                why = f"{response['status']} to a search: {reason_of(response['error'])}"
-                if response["status"] not in (429, 503):
+                status = response["status"]
+                why = f"{status} to a search: {reason_of(response['error'])}"
+                if status not in PASSING:
                     raise VectorIndexError(f"OpenSearch at {self._server.where} answers {why}")
                 busy.append(i)
             if not busy:
                 return [answers[i] for i in range(len(bodies))]
             waiting = busy
-        raise IndexOverloaded(f"OpenSearch at {self._server.where} answers {why}, {ATTEMPTS} times")
+        raise PASSING[status](f"OpenSearch at {self._server.where} answers {why}, {ATTEMPTS} times")
 
     def _lines(self, action: Action) -> str:
         """The two lines of `action` in a bulk request.
@@ -273,7 +282,7 @@ class OpenSearchIndex:
 
     def _send(self, chunk: list[tuple[Action, str]], result: BulkResult) -> None:
         """Send one bulk request; actions that OpenSearch was too busy for are sent again, after ever longer waits."""
-        why = ""
+        why, passing = "", 429
         for _ in _patiently():
             with self._server.errors():
                 answer = self._client.bulk(
@@ -293,7 +302,7 @@ class OpenSearchIndex:
                         result.stale += 1
                     case 400:
                         result.rejected.append(Rejection(action.id, reason_of(outcome["error"])))
-                    case 429 | 503:
+                    case 429 | 503 as passing:
                         busy.append((action, lines))
                         why = reason_of(outcome["error"])
                     case status:  # 403 when its disk is full, 500: no fault of this one document
@@ -302,8 +311,8 @@ class OpenSearchIndex:
             if not busy:
                 return
             chunk = busy
-        raise IndexOverloaded(
-            f"OpenSearch at {self._server.where} was too busy for {len(chunk)} actions, {ATTEMPTS} times: {why}"
+        raise PASSING[passing](
+            f"OpenSearch at {self._server.where} took no {len(chunk)} actions, {ATTEMPTS} times: {passing} {why}"
         )
 
 
