@@ -25,7 +25,7 @@ from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.clip.preprocess import preprocess_batch
 from imagesearch.errors import ModelError
 
-MIN_COSINE: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.9999, "int8": 0.99}
+MIN_COSINE: dict[Precision, float] = {"fp32": 0.9999, "fp16": 0.9999, "int8": 0.995}
 """How near to torch's an embedding of the exported model must be."""
 
 _WEIGHT_BYTES = 1024

@@ -1,6 +1,5 @@
 """Store the weights of an ONNX graph as 8-bit integers, and let it multiply in integers."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
