@@ -34,24 +34,41 @@ def quantize(path: Path, into: Path) -> None:
 
 
 def _quantize_tables(graph: onnx.GraphProto) -> None:
-    """Turn each large table whose rows are looked up into int8 rows and a scale for each."""
-    weights = {weight.name: weight for weight in graph.initializer}
-    nodes = []
+    """Turn each large table whose rows are looked up, and nothing else, into int8 rows and a scale for each."""
+    users: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or table.dims[0] < _MIN_ROWS or table.data_type != TensorProto.FLOAT:
-            nodes.append(node)
-            continue
-        name, (_, ids), (rows,) = table.name, node.input, node.output
-        values = numpy_helper.to_array(table)
-        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / 127
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    tables = [
+        weight
+        for weight in graph.initializer
+        if weight.data_type == TensorProto.FLOAT
+        and len(weight.dims) == 2
+        and weight.dims[0] >= _MIN_ROWS
+        and all(_looks_up_rows(node, weight.name) for node in users.get(weight.name, []))
+    ]
+    names = {table.name for table in tables}
+    for table in tables:
+        name, values = table.name, numpy_helper.to_array(table)
+        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny * 127) / 127
         table.CopyFrom(numpy_helper.from_array(np.rint(values / scales).astype(np.int8), f"{name}.int8"))
         graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{name}.scales"))
-        nodes += [
-            helper.make_node("Gather", [f"{name}.int8", ids], [f"{rows}.int8"]),
-            helper.make_node("Gather", [f"{name}.scales", ids], [f"{rows}.scales"]),
-            helper.make_node("Cast", [f"{rows}.int8"], [f"{rows}.fp32"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{rows}.fp32", f"{rows}.scales"], [rows]),
-        ]
+    nodes = [new for node in graph.node for new in (_look_up(node) if names & {*node.input} else [node])]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _looks_up_rows(node: onnx.NodeProto, table: str) -> bool:
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+    return node.op_type == "Gather" and node.input[0] == table and axis == 0
+
+
+def _look_up(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """What looks up rows of int8 and their scales, for a `node` that looks up rows."""
+    (name, ids), (rows,) = node.input, node.output
+    return [
+        helper.make_node("Gather", [f"{name}.int8", ids], [f"{rows}.int8"]),
+        helper.make_node("Gather", [f"{name}.scales", ids], [f"{rows}.scales"]),
+        helper.make_node("Cast", [f"{rows}.int8"], [f"{rows}.fp32"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{rows}.fp32", f"{rows}.scales"], [rows]),
+    ]
