@@ -1,15 +1,20 @@
 """Retrieval of the bundled model through the whole path: photos → parts → loader → index → query function → HTTP.
 
     uv run --group bench benchmarks/retrieval.py
+    uv run --group bench benchmarks/retrieval.py --models models/fp32 models/int8 [--photos TABLE or FOLDER]
 
-needs `npm` on the path: OpenMoji's drawings (CC-BY-SA 4.0), which the model never saw in training, are installed into a
-temporary folder. Prints recall@k, the share of queries whose one right picture is among the first k:
+The second compares artifacts of the same weights instead: the first encodes the photos, each encodes the queries, as a
+query function with int8 weights searches what a GPU encoded. See `benchmarks/agreement.py`.
+
+The first needs `npm` on the path: OpenMoji's drawings (CC-BY-SA 4.0), which the model never saw in training, are
+installed into a temporary folder. Prints recall@k, the share of queries whose one right picture is among the first k:
 
 - noto, by name: the bundled pictures. The model was trained on them: these figures are in-sample;
 - openmoji, by name: the same names, drawn by a vendor that was held out;
 - openmoji → noto, by picture: an OpenMoji drawing is the query, and Noto's drawing of the same name is right.
 """
 
+import argparse
 import base64
 import csv
 import json
@@ -20,7 +25,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import resvg_py
 import urllib3
 from rich.console import Console
 from rich.progress import track
@@ -29,6 +33,8 @@ from rich.table import Table
 from batch.encode import open_encoder
 from batch.ingest import ingest
 from batch.sources import open_source
+from benchmarks.agreement import Search, agreement_table, read_photos
+from imagesearch.clip.onnx import OnnxEncoder
 from local.demo import MODEL, SAMPLES, wait_for_index
 from local.stack import stack
 
@@ -37,11 +43,21 @@ SIZE = 144
 DEPTHS = (1, 5, 10)
 
 http = urllib3.PoolManager()
-console = Console(highlight=False)
+console = Console(highlight=False, width=120)
 
 
 def main() -> None:
-    """Index both vendors' pictures, one after the other, ask for each, and print the table."""
+    """Index both vendors' pictures, one after the other, ask for each, and print the table; or compare artifacts."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--models", nargs="+", type=Path, metavar="FOLDER", help="compare these artifacts")
+    parser.add_argument("--photos", type=Path, default=SAMPLES / "photos.csv", help="a folder, or a CSV: path, title")
+    parser.add_argument("--limit", type=int, default=2000, help="photos to take, spread over all")
+    options = parser.parse_args()
+    if options.models:
+        photos = read_photos(options.photos, options.limit)
+        encoders = {str(folder): OnnxEncoder(folder) for folder in options.models}
+        console.print(agreement_table(Search(photos, encoders)))
+        return
     with tempfile.TemporaryDirectory() as folder:
         state, held_out = Path(folder, "state"), Path(folder, "openmoji")
         noto = read_titles(SAMPLES / "photos.csv")
@@ -91,6 +107,8 @@ def read_titles(table: Path) -> dict[str, str]:
 
 def draw_openmoji(folder: Path, titles: set[str]) -> None:
     """Write OpenMoji's drawings of these names, and the table that lists them, into `folder`."""
+    import resvg_py  # of the group `bench`, which nothing else here needs
+
     folder.mkdir()
     subprocess.run(["npm", "install", "--silent", "--no-save", "--prefix", str(folder), OPENMOJI], check=True)
     package = folder / "node_modules" / "openmoji"

@@ -25,7 +25,10 @@ def export_model(
     folder: Annotated[Path, typer.Argument(help="Folder that the artifact goes into.")],
     model_name: Annotated[str, typer.Option(help="A model of open_clip.")] = "ViT-B-32-quickgelu",
     pretrained: Annotated[str, typer.Option(help="Its weights: a tag of open_clip, a file or a folder.")] = "openai",
-    precision: Annotated[Literal["fp32", "fp16"], typer.Option(help="fp16 is half as big.")] = "fp32",
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(help="fp16 is half as big; int8 a quarter, and quicker, for queries: nearly the same embeddings."),
+    ] = "fp32",
 ) -> None:
     """Make a model artifact of an open_clip model, for encoding on a CPU and for the query function.
 

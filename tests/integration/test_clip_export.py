@@ -11,7 +11,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from batch import export
@@ -120,7 +120,7 @@ def test_an_export_replaces_the_old_one_and_nothing_else(
         shutil.copy(tiny_model / name, artifact)
     (artifact / "README.md").write_text("mine")
 
-    monkeypatch.setattr(export, "MIN_COSINE", 2)  # more than any cosine can be
+    monkeypatch.setitem(export.MIN_COSINE, "fp32", 2)  # more than any cosine can be
     with pytest.raises(ModelError, match="the exported text tower embeds differently"):
         export_model("small", checkpoint, artifact)
     assert {path.name for path in artifact.iterdir()} == FILES | {"README.md"}
@@ -132,6 +132,19 @@ def test_an_export_replaces_the_old_one_and_nothing_else(
     assert OnnxEncoder(artifact).info == info
     assert OnnxEncoder(artifact).encode_text(TEXTS).shape == (len(TEXTS), 24)
     assert (artifact / "README.md").read_text() == "mine"
+
+
+def test_a_model_that_loses_too_much_as_int8_is_refused(tmp_path: Path) -> None:
+    checkpoint = save_small_model(tmp_path / "small")
+    weights = load_file(checkpoint / "open_clip_model.safetensors")
+    # one feature that is far larger than all others, and that nothing comes of: 8 bits that hold it hold no other
+    weights["ln_final.weight"][0], weights["text_projection"][0] = 1e4, 0
+    save_file(weights, checkpoint / "open_clip_model.safetensors")
+    refusal = r"the exported text tower embeds differently: cosine .*below 0\.995; .* as int8: export it as fp32"
+    with pytest.raises(ModelError, match=refusal):
+        export_model("small", str(checkpoint), tmp_path / "artifact", "int8")
+    assert list((tmp_path / "artifact").iterdir()) == []
+    assert export_model("small", str(checkpoint), tmp_path / "artifact").precision == "fp32"
 
 
 def test_a_batch_that_the_gpu_has_no_memory_for_is_encoded_in_smaller_ones(

@@ -276,11 +276,12 @@ def test_a_search_finds_by_a_text_of_any_script_what_torch_finds(exported: Expor
         np.testing.assert_allclose([scores[number] for number in range(6)], expected, atol=1e-3)
 
 
-def test_half_the_bytes_embed_nearly_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 0.999), ("int8", 0.995)])
+def test_fewer_bytes_embed_nearly_the_same(tmp_path: Path, precision: Any, least: float) -> None:
     checkpoint = str(save_model(tmp_path / "checkpoint", "xlm-roberta"))
-    export_model("small", checkpoint, tmp_path / "artifact", "fp16")
+    export_model("small", checkpoint, tmp_path / "artifact", precision)
     found = OnnxEncoder(tmp_path / "artifact").encode_text(TEXTS)
-    assert (TorchEncoder("small", checkpoint, "cpu").encode_text(TEXTS) * found).sum(axis=1).min() > 0.999
+    assert (TorchEncoder("small", checkpoint, "cpu").encode_text(TEXTS) * found).sum(axis=1).min() > least
 
 
 @pytest.fixture(scope="module", params=["unigram", "wordpiece"])

@@ -1,4 +1,4 @@
-"""The encoder on ONNX Runtime, with the bundled model."""
+"""The encoder on ONNX Runtime, with the bundled model; what all encoders share is in test_encoder_contract."""
 
 import json
 import os
@@ -14,7 +14,6 @@ from PIL import Image
 
 from imagesearch.clip.model import Encoder, ModelInfo
 from imagesearch.clip.onnx import OnnxEncoder
-from imagesearch.clip.preprocess import preprocess_batch
 from imagesearch.errors import ModelError
 
 TEXTS = ["red apple", "a dog", "", "a very long text that goes on and on " * 20, "größer & 東京 🐶"]
@@ -37,41 +36,6 @@ def copied(tiny_model: Path, tmp_path: Path) -> Path:
 def pictures() -> list[Image.Image]:
     values = np.random.default_rng(0).integers(0, 256, (4, 30, 50, 3), dtype=np.uint8)
     return [Image.fromarray(value) for value in values] + [Image.new("RGB", (1, 9)), Image.new("L", (200, 200), 255)]
-
-
-def test_embeddings_have_length_one_and_the_dimension_of_the_model(encoder: Encoder) -> None:
-    for embeddings, count in ((encoder.encode_text(TEXTS), 5), (encoder.encode_images(pictures()), 6)):
-        assert embeddings.shape == (count, encoder.info.embed_dim) == (count, 128)
-        assert embeddings.dtype == np.float32
-        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
-
-
-def test_texts_are_embedded_in_a_batch_as_alone(encoder: Encoder) -> None:
-    alone = np.concatenate([encoder.encode_text([text]) for text in TEXTS])
-    np.testing.assert_allclose(encoder.encode_text(TEXTS), alone, atol=1e-5)
-
-
-def test_images_are_embedded_in_a_batch_as_alone(encoder: Encoder) -> None:
-    alone = np.concatenate([encoder.encode_images([picture]) for picture in pictures()])
-    np.testing.assert_allclose(encoder.encode_images(pictures()), alone, atol=1e-5)
-
-
-def test_pixels_are_preprocessed_images(encoder: Encoder) -> None:
-    pixels = preprocess_batch(pictures(), encoder.info)
-    np.testing.assert_array_equal(encoder.encode_pixels(pixels), encoder.encode_images(pictures()))
-
-
-def test_nothing_in_nothing_out(encoder: Encoder) -> None:
-    assert encoder.encode_text([]).shape == encoder.encode_images([]).shape == (0, 128)
-
-
-def test_words_find_what_they_name(encoder: Encoder, tiny_model: Path) -> None:
-    names = ["red-apple", "dog-face", "guitar", "sailboat", "soccer-ball", "pizza", "umbrella", "rocket"]
-    drawings = [Image.open(tiny_model / "photos" / f"{name}.webp").convert("RGBA") for name in names]
-    on_white = [Image.alpha_composite(Image.new("RGBA", drawing.size, "white"), drawing) for drawing in drawings]
-    images = encoder.encode_images([picture.convert("RGB") for picture in on_white])
-    texts = encoder.encode_text([name.replace("-", " ") for name in names])
-    assert (texts @ images.T).argmax(axis=1).tolist() == list(range(len(names)))
 
 
 def test_many_threads_share_an_encoder_from_its_first_use_on(encoder: Encoder, tiny_model: Path) -> None:

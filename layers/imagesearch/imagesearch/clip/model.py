@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from imagesearch.errors import ModelError
 
 Float32 = npt.NDArray[np.float32]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 ResizeMode = Literal["shortest", "squash"]
 TokenizerKind = Literal["clip", "huggingface"]
 Cleaning = Literal["lower", "whitespace", "canonicalize"]
@@ -27,7 +27,9 @@ class ModelInfo(BaseModel):
     `fingerprint` names the vector space: it is computed from the weights and from what else decides an embedding
     (activation, preprocessing), so it is the same for every runtime and precision of the same weights, and differs
     whenever embeddings can't be compared. `logit_scale` is what the model multiplies a cosine with before a softmax
-    (about 100 for OpenAI's). `precision` is how the weights are stored; computing is fp32 either way.
+    (about 100 for OpenAI's). `precision` is how the weights are stored. With fp32 and fp16 computing is fp32; with int8
+    products with a weight are of integers, and an embedding is near the others' (see `batch.export.MIN_COSINE`), near
+    enough to search what they encoded.
 
     `resize_mode` says how a picture becomes a square: `shortest` resizes its shorter side and cuts out the centre,
     `squash` resizes both sides. What is done with text is told by `tokenizer` (`clip`: tokenizer.json has the

@@ -1,7 +1,7 @@
 """The encoder on ONNX Runtime: CLIP on a CPU without torch, quick to start and small in memory."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class OnnxEncoder:
     """Encodes with a model artifact (an `Encoder`). Safe to share between threads.
 
     Each tower is loaded on first use, so a process that only sees text never pays for the image tower. What is given
-    in one call runs as one batch.
+    in one call runs as one batch, but for an int8 artifact's, where it runs one by one.
 
     Example:
         >>> encoder = OnnxEncoder(Path("models/tiny"))
@@ -46,7 +46,8 @@ class OnnxEncoder:
         """Embeddings of `texts`, (n, embed_dim) float32, each of length 1. Too long a text is truncated."""
         with self._loading:
             tokenizer, session = self._tokenizer, self._text
-        return self._run(session, tokenizer(texts)) if texts else self._nothing()
+        batches = [[text] for text in texts] if self._one_by_one else [texts]
+        return self._run(session, map(tokenizer, batches)) if texts else self._nothing()
 
     def encode_images(self, images: Sequence[Image.Image]) -> Float32:
         """Embeddings of `images`, (n, embed_dim) float32, each of length 1."""
@@ -56,11 +57,17 @@ class OnnxEncoder:
         """Embeddings of preprocessed `pixels`, (n, 3, image_size, image_size) float32, each of length 1."""
         with self._loading:
             session = self._image
-        return self._run(session, pixels) if len(pixels) else self._nothing()
+        batches = pixels[:, np.newaxis] if self._one_by_one else [pixels]
+        return self._run(session, batches) if len(pixels) else self._nothing()
 
-    def _run(self, session: ort.InferenceSession, batch: npt.NDArray[np.int64] | Float32) -> Float32:
-        embeddings: Float32 = session.run(None, {session.get_inputs()[0].name: batch})[0]
-        return embeddings
+    def _run(self, session: ort.InferenceSession, batches: Iterable[npt.NDArray[np.int64] | Float32]) -> Float32:
+        name = session.get_inputs()[0].name
+        return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether a batch has to be taken apart: int8 scales it as a whole, so its members would change each other."""
+        return self.info.precision == "int8"
 
     def _nothing(self) -> Float32:
         return np.empty((0, self.info.embed_dim), dtype=np.float32)
