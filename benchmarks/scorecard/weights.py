@@ -1,0 +1,66 @@
+"""Random weights of the full size of OpenAI's ViT-B/32, in the format of each: speed doesn't depend on what they are.
+
+    python -m benchmarks.scorecard.weights FOLDER
+
+needs the packages of the group `torch`. FOLDER gets `ours` (an artifact), `open_clip` (a checkpoint), and
+`transformers` (the folder of a model and its processor, as `openai/clip-vit-base-patch32` is one).
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.scorecard.peers import CACHE
+from local.containers import ROOT
+
+NAME = "ViT-B-32-quickgelu"
+WEIGHTS = CACHE / "weights"
+CHECKPOINT = WEIGHTS / "open_clip" / "checkpoint.pt"
+ARTIFACT = WEIGHTS / "ours"
+TRANSFORMERS = WEIGHTS / "transformers"
+
+
+def make_weights() -> Path:
+    """The folder with the weights, which are made where they aren't there yet."""
+    done = WEIGHTS / "done"
+    if not done.exists():
+        print(f"making random weights of {NAME} in {WEIGHTS}", file=sys.stderr)
+        # a process of its own: torch takes much memory, and isn't given back
+        subprocess.run([sys.executable, "-m", "benchmarks.scorecard.weights", str(WEIGHTS)], cwd=ROOT, check=True)
+        done.touch()
+    return WEIGHTS
+
+
+def write(folder: Path) -> None:
+    """Make the weights in each format."""
+    import open_clip
+    import torch
+
+    from batch.export import export_model
+
+    for name in ("ours", "open_clip", "transformers"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    checkpoint = folder / "open_clip" / "checkpoint.pt"
+    torch.save(open_clip.create_model(NAME).state_dict(), checkpoint)
+    export_model(NAME, str(checkpoint), folder / "ours")
+    write_transformers(folder / "transformers")
+
+
+def write_transformers(folder: Path) -> None:
+    """A model of the default sizes of transformers, which are those of ViT-B/32, with CLIP's vocabulary."""
+    import torch
+    from open_clip.tokenizer import SimpleTokenizer
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    clip = SimpleTokenizer()
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig()).save_pretrained(folder)
+    tokenizer = CLIPTokenizer(vocab=clip.encoder, merges=list(clip.bpe_ranks), model_max_length=77)
+    CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    write(Path(sys.argv[1]))
