@@ -114,8 +114,12 @@ def _prune(packages: Path) -> None:
     services = packages / "botocore" / "data"
     if services.is_dir():
         unused += [path for path in services.iterdir() if path.is_dir() and not _KEPT_SERVICES.fullmatch(path.name)]
+    runtime = packages / "onnxruntime"
+    unused += [runtime / tools for tools in ("quantization", "tools", "transformers")]
     for folder in unused:
         shutil.rmtree(folder, ignore_errors=True)  # one may be in another
+    for library in runtime.glob("capi/libonnxruntime.so.*"):
+        library.unlink()
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

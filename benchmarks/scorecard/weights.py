@@ -57,7 +57,10 @@ def write_transformers(folder: Path) -> None:
     clip = SimpleTokenizer()
     torch.manual_seed(0)
     CLIPModel(CLIPConfig()).save_pretrained(folder)
-    tokenizer = CLIPTokenizer(vocab=clip.encoder, merges=list(clip.bpe_ranks), model_max_length=77)
+    # the two ends have other names there, and would else be two tokens more
+    theirs = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {theirs.get(token, token): number for token, number in clip.encoder.items()}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=list(clip.bpe_ranks), model_max_length=77)
     CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
 
 
