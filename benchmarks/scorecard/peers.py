@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from local.containers import ROOT, uv
@@ -40,6 +41,7 @@ _KEPT_SERVICES = re.compile(r"s3|sts|sso.*")
 """What the query image keeps of botocore/data."""
 
 
+@cache
 def python(name: str) -> Path:
     """The interpreter of the environment `name`, which is made where it isn't there yet or has changed."""
     folder = CACHE / name

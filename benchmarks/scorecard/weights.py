@@ -9,6 +9,7 @@ needs the packages of the group `torch`. FOLDER gets `ours` (an artifact), `open
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks.scorecard.peers import CACHE
@@ -23,12 +24,14 @@ TRANSFORMERS = WEIGHTS / "transformers"
 
 def make_weights() -> Path:
     """The folder with the weights, which are made where they aren't there yet."""
-    done = WEIGHTS / "done"
-    if not done.exists():
+    if not WEIGHTS.exists():
         print(f"making random weights of {NAME} in {WEIGHTS}", file=sys.stderr)
-        # a process of its own: torch takes much memory, and isn't given back
-        subprocess.run([sys.executable, "-m", "benchmarks.scorecard.weights", str(WEIGHTS)], cwd=ROOT, check=True)
-        done.touch()
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            # a process of its own: torch takes much memory, and doesn't give it back
+            draft = Path(folder, "weights")
+            subprocess.run([sys.executable, "-m", "benchmarks.scorecard.weights", str(draft)], cwd=ROOT, check=True)
+            draft.rename(WEIGHTS)
     return WEIGHTS
 
 
