@@ -78,6 +78,8 @@ def worker(name: str, url: str) -> Process:
         "SCORECARD_CORES": str(max(os.sched_getaffinity(0))),
         "IMAGESEARCH_INDEX_URL": url,
         "IMAGESEARCH_MODEL": str(OURS.get(name, ARTIFACT)),
+        "LAMBDA_TASK_ROOT": str(peers.CODE),  # by which the X-Ray SDK knows Lambda
+        "AWS_LAMBDA_FUNCTION_NAME": "query",
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_DEFAULT_REGION": "us-east-1",

@@ -37,18 +37,22 @@ def make_weights() -> Path:
 
 def write(folder: Path) -> None:
     """Make the weights in each format."""
+    from batch.export import export_model
+
+    (folder / "transformers").mkdir(parents=True)
+    write_checkpoint(checkpoint := folder / "open_clip" / "checkpoint.pt")
+    export_model(NAME, str(checkpoint), folder / "ours")
+    write_transformers(folder / "transformers")
+
+
+def write_checkpoint(path: Path) -> None:
+    """A checkpoint of open_clip."""
     import open_clip
     import torch
 
-    from batch.export import export_model
-
-    for name in ("ours", "open_clip", "transformers"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True)
     torch.manual_seed(0)
-    checkpoint = folder / "open_clip" / "checkpoint.pt"
-    torch.save(open_clip.create_model(NAME).state_dict(), checkpoint)
-    export_model(NAME, str(checkpoint), folder / "ours")
-    write_transformers(folder / "transformers")
+    torch.save(open_clip.create_model(NAME).state_dict(), path)
 
 
 def write_transformers(folder: Path) -> None:
