@@ -50,12 +50,13 @@ def with_transformers() -> None:
             return self._unit(self.model.get_text_features(**inputs))
 
         @torch.no_grad()
-        def encode_images(self, images: Sequence[Any]) -> Any:
-            inputs = self.processor(images=list(images), return_tensors="pt")
-            return self._unit(self.model.get_image_features(**inputs))
+        def encode_pixels(self, pixels: Any) -> Any:
+            return self._unit(self.model.get_image_features(pixel_values=torch.from_numpy(pixels)))
 
+        @torch.no_grad()
         def encode_file(self, data: bytes) -> Any:
-            return self.encode_images([Image.open(io.BytesIO(data))])
+            inputs = self.processor(images=Image.open(io.BytesIO(data)), return_tensors="pt")
+            return self._unit(self.model.get_image_features(**inputs))
 
         def _unit(self, features: Any) -> Any:
             features = getattr(features, "pooler_output", features)  # since transformers 5
@@ -84,11 +85,13 @@ def with_open_clip() -> None:
             return self._unit(self.model.encode_text(self.tokenizer(list(texts))))
 
         @torch.no_grad()
-        def encode_images(self, images: Sequence[Any]) -> Any:
-            return self._unit(self.model.encode_image(torch.stack([self.preprocess(image) for image in images])))
+        def encode_pixels(self, pixels: Any) -> Any:
+            return self._unit(self.model.encode_image(torch.from_numpy(pixels)))
 
+        @torch.no_grad()
         def encode_file(self, data: bytes) -> Any:
-            return self.encode_images([Image.open(io.BytesIO(data))])
+            image = self.preprocess(Image.open(io.BytesIO(data))).unsqueeze(0)
+            return self._unit(self.model.encode_image(image))
 
         def _unit(self, features: Any) -> Any:
             features /= features.norm(dim=-1, keepdim=True)
@@ -105,7 +108,11 @@ ENCODERS: dict[str, Callable[[], None]] = {
 
 
 class _Peer:
-    """What the handler needs to know of a peer: it asks the same index as ours."""
+    """What the handler needs to know of a peer: it asks the same index as ours.
+
+    The handler decodes and preprocesses an image, and has `encode_pixels` encode it. `encode_file` does all that in the
+    peer's own way.
+    """
 
     def __init__(self, folder: Path) -> None:
         from imagesearch.clip.model import ModelInfo
