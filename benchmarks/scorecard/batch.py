@@ -38,21 +38,22 @@ console = Console(stderr=True, highlight=False)
 
 def measure(quick: bool) -> Iterator[Row]:
     """Rows of the section."""
-    images, rounds = (64, 1) if quick else (512, 5)
+    images, rounds = (128, 1) if quick else (256, 5)
     for name in ("ours", *PEERS):
         peers.python(name)
     peers.copy_code()
     weights = make_weights()
     with tempfile.TemporaryDirectory() as folder:
-        small, large = Path(folder, "small"), Path(folder, "large")
+        few, small, large = Path(folder, "few"), Path(folder, "small"), Path(folder, "large")
+        make_photos(few, 8, SMALL)
         make_photos(small, images, SMALL)
         make_photos(large, 2 if quick else 8, LARGE)
         yield from rows_of_decoding(small, large, 2 if quick else 7)
         yield row_of_cosines(Path(folder, "cosines"), 4 if quick else 32)
-        yield from rows_of_encoding(small, weights, images, rounds)
+        yield from rows_of_encoding(few, small, weights, rounds)
 
 
-def rows_of_encoding(photos: Path, weights: Path, images: int, rounds: int) -> Iterator[Row]:
+def rows_of_encoding(few: Path, photos: Path, weights: Path, rounds: int) -> Iterator[Row]:
     """Images a second from a folder of files to a file of vectors."""
     rates = defaultdict[str, list[float]](list)
     with ExitStack() as running:
@@ -62,14 +63,15 @@ def rows_of_encoding(photos: Path, weights: Path, images: int, rounds: int) -> I
             python, environment = peers.python(way), {}
             if way == "ours":
                 python, environment = Path(sys.executable), {"PYTHONPATH": str(ROOT)}
-            arguments = (way, str(photos), str(weights))
-            processes[way] = running.enter_context(Process(python, LOOPS, *arguments, environment=environment))
-        for process in processes.values():  # models and files into memory
-            process("encode")
+            processes[way] = running.enter_context(Process(python, LOOPS, way, str(weights), environment=environment))
+        for process in processes.values():  # loads the model
+            process("encode", folder=str(few))
         for _ in track(range(rounds), "encoding", console=console, transient=True):
             for way, process in processes.items():
-                rates[way].append(process("encode")["images_per_second"])
-    note = f"{images} JPEGs of {SMALL[0]} px, {os.cpu_count()} cores, float32, models loaded before"
+                rates[way].append(process("encode", folder=str(photos))["images_per_second"])
+    note = (
+        f"{len(list(photos.iterdir()))} JPEGs of {SMALL[0]} px, {os.cpu_count()} cores, float32, models loaded before"
+    )
     for way, against in PEERS.items():
         yield compared(
             f"batch/{way}", "batch encoding on a CPU, from files to vectors", against, "images/s", rates["ours"],

@@ -1,10 +1,10 @@
-"""Encoding a folder of photos in a process of its own, in one way or another: commands on stdin, answers on stdout.
+"""Encoding folders of photos in a process of its own, in one way or another: commands on stdin, answers on stdout.
 
-    python loops.py WAY PHOTOS WEIGHTS START
+    python loops.py WAY WEIGHTS START
 
-WAY is a key of WAYS. Each imports what it needs alone, as it runs in an environment of its own (see peers.py), loads
-its model, encodes a little, and then encodes the folder as often as it is told to, each time from reading the files to
-writing the vectors. It answers with images a second.
+WAY is a key of WAYS. Each imports what it needs alone, as it runs in an environment of its own (see peers.py), and loads
+its model. A command, {"do": "encode", "folder": FOLDER}, has it encode a folder, from reading the files to writing the
+vectors; it answers with images a second.
 """
 
 import json
@@ -20,11 +20,11 @@ NAME = "ViT-B-32-quickgelu"
 BATCH = 64
 CORES = len(os.sched_getaffinity(0))
 
-Encode = Callable[[], int]
-"""Encodes the folder once, and tells how many images that were."""
+Encode = Callable[[Path], int]
+"""Encodes a folder, and tells how many images that were."""
 
 
-def ours(photos: Path, weights: Path) -> Encode:
+def ours(weights: Path) -> Encode:
     """The batch job's `encode_run`: reading, decoding, encoding, writing parts and ledger."""
     from batch.encode import encode_run, open_encoder
     from batch.plan import make_plan
@@ -33,7 +33,7 @@ def ours(photos: Path, weights: Path) -> Encode:
 
     encoder = open_encoder(weights / "ours")
 
-    def encode() -> int:
+    def encode(photos: Path) -> int:
         with tempfile.TemporaryDirectory() as folder:
             output = FolderStorage(Path(folder))
             plan = make_plan(FolderSource(photos), output, encoder.info.fingerprint)
@@ -43,7 +43,7 @@ def ours(photos: Path, weights: Path) -> Encode:
     return encode
 
 
-def plain(photos: Path, weights: Path) -> Encode:
+def plain(weights: Path) -> Encode:
     """The loop that most people write: open_clip, its transform, Pillow, a DataLoader with a worker a core."""
     import numpy as np
     import open_clip
@@ -55,7 +55,7 @@ def plain(photos: Path, weights: Path) -> Encode:
     model.eval()
 
     class Folder(torch.utils.data.Dataset[torch.Tensor]):
-        def __init__(self) -> None:
+        def __init__(self, photos: Path) -> None:
             self.paths = sorted(photos.iterdir())
 
         def __len__(self) -> int:
@@ -64,8 +64,8 @@ def plain(photos: Path, weights: Path) -> Encode:
         def __getitem__(self, number: int) -> torch.Tensor:
             return transform(Image.open(self.paths[number]))
 
-    def encode() -> int:
-        loader = torch.utils.data.DataLoader(Folder(), batch_size=BATCH, num_workers=CORES)
+    def encode(photos: Path) -> int:
+        loader = torch.utils.data.DataLoader(Folder(photos), batch_size=BATCH, num_workers=CORES)
         with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
             vectors = []
             for batch in loader:
@@ -77,7 +77,7 @@ def plain(photos: Path, weights: Path) -> Encode:
     return encode
 
 
-def clip_retrieval(photos: Path, weights: Path) -> Encode:
+def clip_retrieval(weights: Path) -> Encode:
     """The parts of `clip-retrieval inference`, run by its own Runner; the log, a process of its own, is left out."""
     import numpy as np
     from all_clip import load_clip
@@ -99,7 +99,7 @@ def clip_retrieval(photos: Path, weights: Path) -> Encode:
 
         def __call__(self, stats: dict[str, Any]) -> None: ...
 
-    def encode() -> int:
+    def encode(photos: Path) -> int:
         with tempfile.TemporaryDirectory() as folder:
             Runner(
                 reader_builder=lambda sampler: FilesReader(
@@ -119,15 +119,16 @@ def clip_retrieval(photos: Path, weights: Path) -> Encode:
 WAYS = {"ours": ours, "open_clip": plain, "clip-retrieval": clip_retrieval}
 
 
-def main(way: str, photos: Path, weights: Path) -> None:
-    """Load, encode a few, and answer the commands."""
+def main(way: str, weights: Path) -> None:
+    """Load, and answer the commands."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else writes to stdout
-    expected = len(list(photos.iterdir()))
-    encode = WAYS[way](photos, weights)
-    for _ in sys.stdin:
+    encode = WAYS[way](weights)
+    for line in sys.stdin:
+        photos = Path(json.loads(line)["folder"])
+        expected = len(list(photos.iterdir()))
         began = time.perf_counter()
-        encoded = encode()
+        encoded = encode(photos)
         took = time.perf_counter() - began
         if encoded != expected:
             raise RuntimeError(f"{encoded} of {expected} images were encoded")
@@ -135,4 +136,4 @@ def main(way: str, photos: Path, weights: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]))
