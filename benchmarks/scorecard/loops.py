@@ -2,9 +2,9 @@
 
     python loops.py WAY WEIGHTS START
 
-WAY is a key of WAYS. Each imports what it needs alone, as it runs in an environment of its own (see peers.py), and loads
-its model. A command, {"do": "encode", "folder": FOLDER}, has it encode a folder, from reading the files to writing the
-vectors; it answers with images a second.
+WAY is a key of WAYS. Each imports what it needs alone, as it runs in an environment of its own (see peers.py), and
+loads its model. A command, {"do": "encode", "folder": FOLDER}, has it encode a folder, from reading the files to
+writing the vectors; it answers with images a second.
 """
 
 import json
@@ -27,7 +27,9 @@ Encode = Callable[[Path], int]
 def ours(weights: Path) -> Encode:
     """The batch job's `encode_run`: reading, decoding, encoding, writing parts and ledger."""
     from batch.encode import encode_run, open_encoder
+    from batch.ledger import Status
     from batch.plan import make_plan
+    from batch.report import read_totals
     from batch.sources import FolderSource, Reader
     from imagesearch.storage import FolderStorage
 
@@ -37,8 +39,9 @@ def ours(weights: Path) -> Encode:
         with tempfile.TemporaryDirectory() as folder:
             output = FolderStorage(Path(folder))
             plan = make_plan(FolderSource(photos), output, encoder.info.fingerprint)
-            took = encode_run(output, plan, range(plan.shards), encoder, Reader(), workers=CORES)
-            return took.images
+            encode_run(output, plan, range(plan.shards), encoder, Reader(), workers=CORES)
+            totals, _, _ = read_totals(output, plan.run)
+            return totals.statuses[Status.INDEXED]
 
     return encode
 
