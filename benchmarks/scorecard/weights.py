@@ -7,9 +7,9 @@ needs the packages of the group `torch`. FOLDER gets `ours` (an artifact), `open
 """
 
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks.scorecard.peers import CACHE
@@ -23,15 +23,15 @@ TRANSFORMERS = WEIGHTS / "transformers"
 
 
 def make_weights() -> Path:
-    """The folder with the weights, which are made where they aren't there yet."""
-    if not WEIGHTS.exists():
+    """The folder with the weights, which are made where they aren't there yet or what makes them has changed."""
+    made_by = "".join(path.read_text() for path in (Path(__file__), ROOT / "batch/export.py"))
+    mark = WEIGHTS / "made-by.txt"
+    if not mark.is_file() or mark.read_text() != made_by:
         print(f"making random weights of {NAME} in {WEIGHTS}", file=sys.stderr)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            # a process of its own: torch takes much memory, and doesn't give it back
-            draft = Path(folder, "weights")
-            subprocess.run([sys.executable, "-m", "benchmarks.scorecard.weights", str(draft)], cwd=ROOT, check=True)
-            draft.rename(WEIGHTS)
+        shutil.rmtree(WEIGHTS, ignore_errors=True)
+        # a process of its own: torch takes much memory, and doesn't give it back
+        subprocess.run([sys.executable, "-m", "benchmarks.scorecard.weights", str(WEIGHTS)], cwd=ROOT, check=True)
+        mark.write_text(made_by)
     return WEIGHTS
 
 
