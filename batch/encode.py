@@ -5,6 +5,7 @@ appear whole or not at all, and a shard that is done twice gives the same part.
 """
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ import numpy as np
 
 from batch.ledger import LedgerRow, Status, write_ledger
 from batch.models import write_model
+from batch.parallel import ParallelEncoder
 from batch.plan import Plan, WorkItem, read_work
 from batch.throughput import Throughput
 from imagesearch.clip.model import Encoder, Float32, ModelInfo
@@ -65,11 +67,9 @@ def open_encoder(folder: Path, precision: "Precision | None" = None, compile: bo
     Raises:
         ModelError: it is no model artifact.
     """
-    from imagesearch.clip.onnx import OnnxEncoder
-
     info = ModelInfo.load(folder)
     if not _has_gpu():
-        return OnnxEncoder(folder)
+        return _cpu_encoder(folder)
     from batch.torch_encoder import TorchEncoder
 
     beside = folder / info.pretrained
@@ -79,12 +79,18 @@ def open_encoder(folder: Path, precision: "Precision | None" = None, compile: bo
         )
     except ModelError as error:
         logger.warning("the GPU is not used, as torch can't load the weights of %s: %s", folder, error)
-        return OnnxEncoder(folder)
+        return _cpu_encoder(folder)
     if encoder.info.fingerprint != info.fingerprint:
         found = encoder.info.fingerprint
         logger.warning("the GPU is not used, as torch's weights of %s are others (%s): export it again", folder, found)
-        return OnnxEncoder(folder)
+        return _cpu_encoder(folder)
     return encoder
+
+
+def _cpu_encoder(folder: Path) -> Encoder:
+    from imagesearch.clip.onnx import OnnxEncoder
+
+    return ParallelEncoder(OnnxEncoder(folder, threads=1), os.cpu_count() or 1)
 
 
 def _has_gpu() -> bool:
@@ -100,7 +106,7 @@ def _has_gpu() -> bool:
 
 
 def batch_size_for(encoder: Encoder) -> int:
-    """Images to encode at once: tried out on a GPU, and not many on a CPU, which gains little by more."""
+    """Images to encode at once: tried out on a GPU, and by the number of threads on a CPU."""
     best: Callable[[], int] | None = getattr(encoder, "best_batch_size", None)
     return best() if best else DEFAULT_BATCH
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (as everywhere in torch)
 from onnx import TensorProto, helper, numpy_helper
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import text_global_pool
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer, text_global_pool
 from PIL import Image
 from torch import Tensor, nn
 
@@ -117,6 +117,43 @@ class _Image(nn.Module):
         return embeddings
 
 
+class _ClassTokenImage(nn.Module):
+    """A vision transformer that pools its class token, normalised.
+
+    open_clip's computes the last block for every patch, though nothing but the class token is used of it. Here that
+    token alone asks the others in it: the embedding is the same, for a fourteenth less work with twelve blocks.
+    """
+
+    def __init__(self, tower: VisionTransformer) -> None:
+        super().__init__()
+        self.tower: Any = tower
+
+    @staticmethod
+    def fits(tower: nn.Module) -> bool:
+        """Whether `tower` is one of these."""
+        return (
+            isinstance(tower, VisionTransformer)
+            and tower.pool_type == "tok"
+            and tower.attn_pool is None
+            and tower.transformer.batch_first
+            and type(tower.transformer.resblocks[-1]) is ResidualAttentionBlock
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tower = self.tower
+        *blocks, last = tower.transformer.resblocks
+        x = tower._embeds(pixels)
+        for block in blocks:
+            x = block(x)
+        token, asked = x[:, :1], last.ln_1(x)
+        token = token + last.ls_1(last.attention(asked[:, :1], asked, asked))
+        token = token + last.ls_2(last.mlp(last.ln_2(token)))
+        x = tower.ln_post(token[:, 0])
+        if tower.proj is not None:
+            x = x @ tower.proj
+        return F.normalize(x, dim=-1)
+
+
 def _export_text(model: LoadedModel, path: Path, precision: Precision) -> None:
     sample = model.tokenizer(["two dogs", "a cat"])
     if model.info.padding == "context":
@@ -129,8 +166,9 @@ def _export_text(model: LoadedModel, path: Path, precision: Precision) -> None:
 
 
 def _export_image(model: LoadedModel, path: Path, precision: Precision) -> None:
-    size = model.info.image_size
-    _export(_Image(model.module), torch.zeros(2, 3, size, size), {}, path, precision)
+    size, visual = model.info.image_size, model.module.visual
+    tower = _ClassTokenImage(visual) if _ClassTokenImage.fits(visual) else _Image(model.module)
+    _export(tower, torch.zeros(2, 3, size, size), {}, path, precision)
 
 
 def _export(tower: nn.Module, sample: Tensor, dynamic: dict[int, object], path: Path, precision: Precision) -> None:

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from encode import LARGE, SMALL, make_photos
 
 from batch.encode import encode_run
 from batch.plan import make_plan
 from batch.sources import FolderSource, Reader
 from batch.torch_encoder import TorchEncoder
+from benchmarks.scorecard.photos import LARGE, SMALL, make_photos
 from imagesearch.clip.model import ModelInfo
 from imagesearch.clip.preprocess import preprocess
 from imagesearch.images import open_image

@@ -122,5 +122,5 @@ def test_with_a_gpu_torch_encodes_where_it_has_the_weights(
     assert encoder.info.fingerprint == OnnxEncoder(MODEL).info.fingerprint
     for path in MODEL.glob("*.*"):
         (tmp_path / path.name).symlink_to(path)  # without the checkpoint
-    assert type(open_encoder(tmp_path)).__name__ == "OnnxEncoder"
+    assert type(open_encoder(tmp_path)).__name__ == "ParallelEncoder"
     assert "the GPU is not used, as torch can't load the weights" in caplog.text

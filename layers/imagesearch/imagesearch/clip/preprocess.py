@@ -20,10 +20,14 @@ def preprocess(image: Image.Image, info: ModelInfo, out: Float32 | None = None) 
     then the channels are normalised. EXIF orientation and transparency are the caller's to settle
     (`imagesearch.images` does).
     """
-    pixels = np.asarray(_resize_and_crop(image, info), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
-    mean, std = (np.asarray(values, dtype=np.float32)[:, None, None] for values in (info.mean, info.std))
-    normalised: Float32 = np.divide(pixels - mean, std, out=out)
-    return normalised
+    if out is None:
+        out = np.empty((3, info.image_size, info.image_size), dtype=np.float32)
+    # channels first before anything else: with three numbers in a row, each step would take ten times as long
+    out[:] = np.asarray(_resize_and_crop(image, info)).transpose(2, 0, 1)
+    out /= np.float32(255)
+    out -= np.asarray(info.mean, dtype=np.float32)[:, None, None]
+    out /= np.asarray(info.std, dtype=np.float32)[:, None, None]
+    return out
 
 
 def preprocess_batch(images: Sequence[Image.Image], info: ModelInfo) -> Float32:
