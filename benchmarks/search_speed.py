@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.fetch import Fetcher
 from imagesearch.index import open_index
@@ -39,19 +40,8 @@ from local.context import LambdaContext
 from local.opensearch import LocalOpenSearch
 from local.stack import QUIET
 
-DIM, CLUSTERS = 512, 400
 THINGS = ("dog", "beach", "pizza", "mountain", "train", "flower", "city", "child", "boat", "forest")
 console = Console(highlight=False)
-generator = np.random.default_rng(1)
-
-
-def clustered(count: int) -> Float32:
-    """Vectors of length 1 around CLUSTERS centres, which have a mean in common, as CLIP's images do."""
-    mean = generator.normal(size=DIM)
-    centres = mean * 0.8 + generator.normal(size=(CLUSTERS, DIM))
-    vectors = centres[generator.integers(CLUSTERS, size=count)] + generator.normal(scale=0.7, size=(count, DIM))
-    unit: Float32 = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return unit
 
 
 class Encoder:
@@ -157,14 +147,15 @@ def main() -> None:
 
 def measure(url: str, images: int, rounds: int) -> None:
     """Fill the index at `url`, let the kinds take turns, print the table."""
-    vectors = clustered(images)
-    encoder = Encoder(clustered(1_000))
+    collection = ClipLike()
+    vectors = collection.vectors(images)
+    encoder = Encoder(collection.queries(1_000))
     index = open_index(url, encoder.info.fingerprint, DIM)
     index.bulk(photo(number, vector) for number, vector in track(list(enumerate(vectors)), "indexing", transient=True))
     index.refresh()
-    collection = CollectionStatistics.of_vectors(vectors)
+    about = CollectionStatistics.of_vectors(vectors)
     settings = Settings(index_url="duckdb://")
-    service = Service(Searcher(encoder, index), Fetcher(1_000_000), settings, statistics=lambda: collection)
+    service = Service(Searcher(encoder, index), Fetcher(1_000_000), settings, statistics=lambda: about)
     query().service = lambda: service
 
     times: dict[str, list[float]] = defaultdict(list)
