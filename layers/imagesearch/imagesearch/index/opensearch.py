@@ -3,10 +3,14 @@
 import json
 import random
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 from opensearchpy.exceptions import RequestError
 from opensearchpy.helpers import scan
 
@@ -41,8 +45,10 @@ from imagesearch.index.words import MAX_QUERY_WORDS, words_of
 from imagesearch.records import ImageMetadata
 
 BULK_SECONDS = 60.0
-BULK_BYTES = 5 << 20
-"""Size of a bulk request; some AWS instance types take 10 MiB at most."""
+BULK_BYTES = 2 << 20
+"""Size of a bulk request, some 300 images of 512 dimensions; some AWS instance types take 10 MiB at most."""
+IN_FLIGHT = 2
+"""Bulk requests that OpenSearch works on at once; each is one thread there."""
 ATTEMPTS = 6
 """How often an action, or a search of several, that was answered 429 is sent; with the waits between, that is patience
 for some 8 seconds."""
@@ -102,24 +108,19 @@ class OpenSearchIndex:
             self._client.indices.delete(index=self.name, params={"ignore_unavailable": "true"})
 
     def bulk(self, actions: Iterable[Action]) -> BulkResult:
-        """See VectorIndex."""
+        """See VectorIndex. While OpenSearch works on some requests, the next is made; memory holds IN_FLIGHT + 1."""
         self.create()  # OpenSearch would too, but with a mapping of its own making
         result = BulkResult()
-        chunk: list[tuple[Action, str]] = []
-        size = 0
-        for action in actions:
-            try:
-                lines = self._lines(action)
-            except InvalidInput as reason:
-                result.rejected.append(Rejection(action.id, str(reason)))
-                continue
-            if chunk and size + len(lines) > BULK_BYTES:
-                self._send(chunk, result)
-                chunk, size = [], 0
-            chunk.append((action, lines))
-            size += len(lines)
-        if chunk:
-            self._send(chunk, result)
+        sent: deque[tuple[Future[BulkResult], set[str]]] = deque()
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            for request in self._requests(actions):
+                ids = {action.id for action, _ in request.items}
+                # An id's actions go one after the other: of two with the same version, the last has to win.
+                while sent and (len(sent) == IN_FLIGHT or not all(ids.isdisjoint(others) for _, others in sent)):
+                    result.add(sent.popleft()[0].result())
+                sent.append((pool.submit(self._send, request), ids))
+            for answer, _ in sent:
+                result.add(answer.result())
         return result
 
     def search(
@@ -258,31 +259,49 @@ class OpenSearchIndex:
             waiting = busy
         raise IndexOverloaded(f"OpenSearch at {self._server.where} answers {why}, {ATTEMPTS} times")
 
-    def _lines(self, action: Action) -> str:
+    def _requests(self, actions: Iterable[Action]) -> Iterator["_BulkRequest"]:
+        """The bulk requests that apply `actions`; one may hold nothing but what can't be sent."""
+        request = _BulkRequest()
+        for action in actions:
+            try:
+                lines = self._lines(action)
+            except InvalidInput as reason:
+                request.rejected.append(Rejection(action.id, str(reason)))
+                continue
+            if request.items and request.size + len(lines) > BULK_BYTES:
+                yield request
+                request = _BulkRequest()
+            request.items.append((action, lines))
+            request.size += len(lines)
+        yield request
+
+    def _lines(self, action: Action) -> bytes:
         """The two lines of `action` in a bulk request.
 
         Raises:
             InvalidInput: no index can take it.
         """
-        document = json.dumps(to_document(action), ensure_ascii=False)
+        document = json.dumps(to_document(action), ensure_ascii=False).encode()
         if isinstance(action, Upsert):
-            vector = ",".join(map("{:.9g}".format, unit(action.vector, self.dim).tolist()))
-            document = f'{{"vector":[{vector}],{document[1:]}'
+            # The shortest digits that give the same float32 again, ten times as fast as Python's formatting.
+            vector = orjson.dumps(unit(action.vector, self.dim), option=orjson.OPT_SERIALIZE_NUMPY)
+            document = b'{"vector":%b,%b' % (vector, document[1:])
         meta = {"index": {"_id": action.id, "version": action.version, "version_type": "external_gte"}}
-        return f"{json.dumps(meta, ensure_ascii=False)}\n{document}\n"
+        return b"%b\n%b\n" % (json.dumps(meta, ensure_ascii=False).encode(), document)
 
-    def _send(self, chunk: list[tuple[Action, str]], result: BulkResult) -> None:
+    def _send(self, request: "_BulkRequest") -> BulkResult:
         """Send one bulk request; actions that OpenSearch was too busy for are sent again, after ever longer waits."""
-        why = ""
-        for _ in _patiently():
+        result = BulkResult(rejected=request.rejected)
+        waiting, why = request.items, ""
+        for _ in _patiently() if waiting else ():
             with self._server.errors():
                 answer = self._client.bulk(
                     index=self.name,
-                    body="".join(lines for _, lines in chunk),
+                    body=b"".join(lines for _, lines in waiting),
                     request_timeout=(CONNECT_SECONDS, BULK_SECONDS),
                 )
             busy = []
-            for (action, lines), item in zip(chunk, answer["items"], strict=True):
+            for (action, lines), item in zip(waiting, answer["items"], strict=True):
                 outcome = item["index"]
                 match outcome["status"]:
                     case 200 | 201 if isinstance(action, Upsert):
@@ -299,12 +318,23 @@ class OpenSearchIndex:
                     case status:  # 403 when its disk is full, 500: no fault of this one document
                         why = reason_of(outcome["error"])
                         raise VectorIndexError(f"OpenSearch at {self._server.where} answers {status} to a write: {why}")
-            if not busy:
-                return
-            chunk = busy
-        raise IndexOverloaded(
-            f"OpenSearch at {self._server.where} was too busy for {len(chunk)} actions, {ATTEMPTS} times: {why}"
-        )
+            waiting = busy
+            if not waiting:
+                break
+        if waiting:
+            raise IndexOverloaded(
+                f"OpenSearch at {self._server.where} was too busy for {len(waiting)} actions, {ATTEMPTS} times: {why}"
+            )
+        return result
+
+
+@dataclass(slots=True)
+class _BulkRequest:
+    """Actions with their lines, in `size` bytes, and those before the last of them that can't be sent."""
+
+    items: list[tuple[Action, bytes]] = field(default_factory=list)
+    size: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
 
 
 def _patiently() -> Iterator[int]:
