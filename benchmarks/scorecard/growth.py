@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.scorecard.indices import console, filled
-from benchmarks.scorecard.knn import K, WARM_UP, label
+from benchmarks.scorecard.knn import WARM_UP, K, label
 from benchmarks.scorecard.photos import photos
 from benchmarks.scorecard.rows import Row
 from benchmarks.scorecard.vectors import DIM, ClipLike

@@ -87,13 +87,17 @@ def client() -> OpenSearch:
     return OpenSearch(server_url(), timeout=300)
 
 
-@cache
 def filled(size: int, way: str = "float") -> Filled:
     """The product's index with the first `size` vectors of `ClipLike()`, kept in this way, and done with merging.
 
     Raises:
         RuntimeError: not all of them are in it.
     """
+    return _fill(size, way)  # always with both arguments, since they are what the cache goes by
+
+
+@cache
+def _fill(size: int, way: str) -> Filled:
     fingerprint, kept = f"{way}-{size}", WAYS[way]
     index = open_index(server_url(), fingerprint, DIM)
     body = index_body(DIM, "lucene", 1)

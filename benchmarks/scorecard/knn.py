@@ -1,7 +1,7 @@
 """Approximate search beside exact search: recall, time, memory and disk of three ways to keep vectors in Lucene.
 
 - `float`: as the product's mapping has it.
-- `sq`: seven bits a component by Lucene's scalar quantiser (`mode: on_disk`, `compression_level: 4x`), and the floats on
+- `sq`: seven bits a component by Lucene's scalar quantiser (`mode: on_disk`, `compression_level: 4x`), with floats on
   disk beside them; `sq-rescored` compares the candidates of the graph with the floats, by a script around the search.
 - `byte`: `data_type: byte`, components times 127, and no floats anywhere.
 
