@@ -108,10 +108,7 @@ def _filtered(size: int, count: int) -> Iterator[Row]:
 
 def _search(index: Filled, *, exact: bool = False, rescored: bool = False, filter: Filter | None = None) -> Search:
     def search(query: Float32) -> tuple[list[str], float]:
-        body = nearest(index.way.convert(query), K, 0, filter, exact=exact)
-        if rescored:
-            script = nearest(query, K, 0, filter, exact=True)["query"]["script_score"]["script"]
-            body["query"] = {"script_score": {"query": body["query"], "script": script}}
+        body = nearest(index.way.convert(query), K, 0, filter, exact=exact, rescore=rescored)
         return index.search({**body, "track_total_hits": False})
 
     return search

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,12 @@ from imagesearch.index.facets import check_facets
 from imagesearch.index.filters import AnyOf, Filter
 from imagesearch.index.opensearch_mapping import METHODS, index_body
 from imagesearch.index.opensearch_queries import (
+    IDS_ALONE,
     WITHOUT_DERIVED,
     best_by_words,
     facet_counts,
     matching,
     nearest,
-    ranking,
 )
 from imagesearch.index.opensearch_server import CONNECT_SECONDS, Server, reason_of
 from imagesearch.index.words import MAX_QUERY_WORDS, words_of
@@ -77,6 +78,7 @@ class OpenSearchIndex:
         self.shards = shards
         self._server = Server(url)
         self._client = self._server.client
+        self._nearest = partial(nearest, rescore=engine == "lucene-sq")
 
     def create(self) -> None:
         """See VectorIndex. What the mapping of an index made earlier lacks is added; images in it don't have it yet.
@@ -128,22 +130,16 @@ class OpenSearchIndex:
     ) -> list[Hit]:
         """See VectorIndex."""
         query = check_search(vector, k, offset, self.dim)
-        return _cosine_hits(self._search(nearest(query, k, offset, filter, exact=exact)))
+        return _cosine_hits(self._search(self._nearest(query, k, offset, filter, exact=exact)))
 
     def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
         """See VectorIndex."""
-        bodies = [
-            nearest(check_search(query.vector, query.k, query.offset, self.dim), query.k, query.offset, query.filter)
-            for query in queries
-        ]
+        bodies = [self._body(query) for query in queries]
         return [_cosine_hits(answer) for answer in self._search_many(bodies)]
 
     def rank_many(self, queries: Sequence[VectorQuery]) -> list[list[Ranked]]:
         """See VectorIndex."""
-        bodies = [
-            ranking(check_search(query.vector, query.k, query.offset, self.dim), query.k, query.offset, query.filter)
-            for query in queries
-        ]
+        bodies = [{**self._body(query), **IDS_ALONE} for query in queries]
         return [
             [Ranked(hit["sort"][1], _cosine(hit["_score"])) for hit in answer] for answer in self._search_many(bodies)
         ]
@@ -215,6 +211,11 @@ class OpenSearchIndex:
         """See VectorIndex."""
         with self._server.errors():
             self._client.indices.refresh(index=self.name, params={"ignore_unavailable": "true"})
+
+    def _body(self, query: VectorQuery) -> dict[str, Any]:
+        """One search of several, checked."""
+        vector = check_search(query.vector, query.k, query.offset, self.dim)
+        return self._nearest(vector, query.k, query.offset, query.filter)
 
     def _look_up(self, ids: Sequence[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What there is of these ids; `wanted` is what is asked for besides the metadata."""
