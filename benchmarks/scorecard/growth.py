@@ -40,6 +40,7 @@ def grow(sizes: Sequence[int], embedded: Sequence[int], searches: int) -> Iterat
     """The rows for indices of these sizes, at least two each; `searches` are timed at every size."""
     queries = ClipLike().queries(searches + WARM_UP)
     figures: dict[str, list[float]] = {"index-time": [], "search-p50": [], "memory": [], "disk": []}
+    sizes = sorted(sizes, reverse=True)  # while the server warms up it is slow, which tells least in the largest
     for size in sizes:
         index = filled(size)
         times = [

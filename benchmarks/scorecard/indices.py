@@ -20,7 +20,7 @@ from benchmarks.scorecard.vectors import CHUNK, DIM, ClipLike, Float32
 from imagesearch.index import open_index
 from imagesearch.index.base import Upsert
 from imagesearch.index.documents import to_document
-from imagesearch.index.opensearch_mapping import index_body
+from imagesearch.index.opensearch_mapping import METHODS, index_body
 
 MERGE_SECONDS = 1_800
 console = Console(stderr=True, highlight=False)
@@ -39,7 +39,7 @@ class Way:
 
 WAYS = {
     "float": Way({}, ("vex", "vec")),
-    "sq": Way({"mode": "on_disk", "compression_level": "4x"}, ("vex", "veq")),
+    "sq": Way(METHODS["lucene-sq"], ("vex", "veq")),
     "byte": Way(
         {"data_type": "byte", "mode": None, "compression_level": None},
         ("vex", "vec"),
@@ -50,7 +50,10 @@ WAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """An index on the scorecard's OpenSearch, and how many seconds it took until all in it could be searched."""
+    """An index on the scorecard's OpenSearch, and how many seconds it took until all in it could be searched.
+
+    They include making the photos.
+    """
 
     name: str
     way: Way
@@ -105,9 +108,7 @@ def _fill(size: int, way: str) -> Filled:
     body["mappings"]["properties"]["vector"] = {key: value for key, value in vector.items() if value is not None}
     client().indices.create(index=index.name, body=body)
     shown = f"indexing {size:,} ({way})"
-    chunks = track(
-        ClipLike().chunks(size), shown, total=-(-size // CHUNK), console=console, transient=True
-    )  # fmt: skip
+    chunks = track(ClipLike().chunks(size), shown, total=-(-size // CHUNK), console=console, transient=True)
     start = time.perf_counter()
     if way == "byte":
         helpers.bulk(client(), _documents(index.name, photos(chunks), kept), chunk_size=300)

@@ -26,12 +26,12 @@ MAPPING = {
     },
 }
 """As tutorials have it: the vector described, the rest left to OpenSearch's dynamic mapping."""
-WARM_UP = 500
+WARM_UP = 300
 
 
 def measure(quick: bool) -> Iterator[Row]:
     """Parts in a folder through `load_part`, beside dicts in memory through `helpers.bulk`, 128 a request."""
-    count, rounds = (1_000, 1) if quick else (5_000, 3)
+    count, rounds = (600, 1) if quick else (5_000, 3)
     images = list(photos(ClipLike().chunks(count)))
     ours, theirs = [], []
     _ours(images[:WARM_UP], "warm")
