@@ -7,7 +7,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .cache/uv/bin/uv)
 RUN := $(UV) run --no-sync
 PYTHON ?= python3
 
-.PHONY: help demo streamlit test unit integration e2e containers check lint-template openapi format photos clean setup setup-streamlit setup-test browser
+.PHONY: help demo streamlit test unit integration e2e containers check lint-template bench bench-quick openapi format photos clean setup setup-streamlit setup-test setup-bench browser
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ lint-template: setup-test  ## Check template.yaml: cfn-lint, SAM, checkov
 	  $(UV) tool run --quiet --from aws-sam-cli==1.170.0 sam validate --lint --region us-east-1
 	$(UV) tool run --quiet checkov==3.3.30 --skip-download --framework cloudformation --file template.yaml --compact --quiet
 
+bench: setup-bench  ## Measure all, side by side with what one would use instead, in half an hour (SECTIONS="query loader")
+	$(RUN) python -m benchmarks.scorecard $(SECTIONS) $(if $(WRITE),--write --keep)
+
+bench-quick: setup-bench  ## Measure a little of it, in three minutes
+	$(RUN) python -m benchmarks.scorecard --quick $(SECTIONS) $(if $(WRITE),--keep)
+
 openapi: setup-test  ## Write docs/openapi.json anew, after a change of the API
 	$(RUN) python -c 'from functions.query.app import openapi_document; print(openapi_document("/"), end="")' > docs/openapi.json
 
@@ -54,7 +60,7 @@ format: setup-test  ## Format the code and mend what the linter can
 	$(RUN) ruff format
 
 clean:  ## Remove what the demo and the tools left here
-	rm -rf .demo .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .demo .bench .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # --inexact: what one target installed stays there for the other (torch, for the tests, is large).
 setup: $(UV)
@@ -65,6 +71,9 @@ setup-streamlit: $(UV)
 
 setup-test: $(UV)
 	@$(UV) sync --quiet --inexact --locked --group dev --group streamlit --group torch
+
+setup-bench: $(UV)
+	@$(UV) sync --quiet --inexact --locked --group dev --group streamlit --group torch --group bench
 
 browser:
 	@bash tests/e2e/install-browser.sh "$(RUN)"

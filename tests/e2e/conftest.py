@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 from functions.query import app as query
 from imagesearch.clip.onnx import OnnxEncoder
@@ -31,6 +31,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE_MS = 30_000
+"""How long a page is waited for: a machine that is busy with other things is slow, not wrong."""
 LINKED_CREDIT = "Photo by Ann (the 1st) on Unsplash (https://unsplash.com/@ann?utm_source=a&utm_medium=b)"
 HOSTILE_ID = "<img src=x onerror=document.title=3>.webp"
 HOSTILE_TITLE = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
@@ -38,6 +40,8 @@ HOSTILE_TAG = '"><svg onload=document.title=4>'
 HOSTILE_CREDIT = "Photo by <b onclick=document.title=5>Eve</b> (javascript:document.title=6)"
 COPIES = 12
 ZURICH, PARIS = (47.377, 8.541), (48.857, 2.352)
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +169,7 @@ def open_tab(browser: Browser, expected_errors: list[str]) -> Iterator[Callable[
         defaults = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"}
         contexts.append(browser.new_context(**defaults | options))
         page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: console.append(str(error)))
         page.on("console", lambda said: console.append(said.text) if said.type in ("error", "warning") else None)
         return page

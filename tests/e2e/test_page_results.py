@@ -139,14 +139,14 @@ def test_near_duplicates_are_one_result_that_unfolds(page: Page, site: str) -> N
 def test_what_matches_less_is_told_apart(page: Page, site: str) -> None:
     page.goto(f"{site}?q=dog")
     first, divider = card(page, "dog face"), page.get_by_role("heading", name="Weaker matches")
-    expect(first.locator(".score")).to_have_text(re.compile(r"likely.*0\.\d\d"))
+    expect(first.locator(".score")).to_have_text(re.compile(r"(excellent|strong|fair).*0\.\d\d"))
     expect(divider).to_have_count(1)
     words = page.locator("#grid > li").evaluate_all(
         "items => items.map((item) => item.hit ? item.querySelector('.sure').textContent : '|')"
     )
     at = words.index("|")
-    assert set(words[:at]) <= {"almost certain", "very likely", "likely"}
-    assert set(words[at + 1 :]) <= {"perhaps", "weak"}
+    assert set(words[:at]) <= {"excellent", "strong", "fair"}
+    assert set(words[at + 1 :]) <= {"faint", "weak"}
 
 
 def test_a_search_that_nothing_matches_says_so_above_weaker_results(page: Page, site: str) -> None:
@@ -210,7 +210,7 @@ def test_dialog_tells_what_is_known(page: Page, site: str) -> None:
         "WEBP",
         "June 15, 20",
         "47.377° N, 8.541° E",
-        "% sure",
+        ", confidence 0.",
         "dog-face",
     ):
         expect(dialog).to_contain_text(fact)

@@ -60,8 +60,8 @@ function lead(link, search) {
 /** A link that leaves the page, and tells nothing of where it came from. */
 const away = (href, ...children) => el("a", { href, target: "_blank", rel: "noopener noreferrer" }, ...children);
 
-// From which confidence on a match is called what. Below the second last, chance would do as well.
-const CONFIDENCES = [[0.95, "almost certain"], [0.8, "very likely"], [0.5, "likely"], [0.2, "perhaps"], [0, "weak"]];
+// From which confidence on a match is called what: how far it stands out, not how likely it is to be what was meant.
+const CONFIDENCES = [[0.95, "excellent"], [0.8, "strong"], [0.5, "fair"], [0.2, "faint"], [0, "weak"]];
 const GOOD = 0.5;
 const inWords = (confidence) => CONFIDENCES.find(([least]) => confidence >= least)[1];
 

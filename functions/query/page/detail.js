@@ -67,7 +67,7 @@ function factsOf(hit) {
   const size = width && height && `${number.format(width)} × ${number.format(height)} px`;
   const sure = confidence ?? null;
   return [
-    ["Match", sure !== null && `${inWords(sure)}, ${Math.floor(sure * 100)} % sure`],
+    ["Match", sure !== null && `${inWords(sure)}, confidence ${(Math.floor(sure * 100) / 100).toFixed(2)}`],
     ["Cosine", cosine && score.toFixed(3)],
     ["Size", [size, bytes && bytesInWords(bytes)].filter(Boolean).join(" · ")],
     ["Format", format?.toUpperCase()],

@@ -1,0 +1,101 @@
+"""The scorecard as people read it: a table in the terminal, docs/benchmarks.md, and a plot."""
+
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.table import Table
+
+from benchmarks.scorecard.rows import Row
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT, PLOT = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
+BEGIN, END = "<!-- scorecard: `make bench` writes what is between here -->", "<!-- and here -->"
+PACKAGES = ("onnxruntime", "torch", "open_clip_torch", "transformers", "numpy", "pillow", "opensearch-py")
+
+
+def machine() -> str:
+    """What it was measured on, and with which versions."""
+    processors = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.findall(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[0]) / 2**20
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    where = f"{len(processors)} cores ({processors[0]}), {memory:.0f} GiB, Linux, Python {platform.python_version()}"
+    return f"{date.today():%Y-%m-%d}, commit {commit()}; {where}; {packages}"
+
+
+def commit() -> str:
+    """The commit that was measured, with a + where files differ from it."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=ROOT, check=False, capture_output=True)
+    return done.stdout.decode().strip() or "unknown"
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows, for the terminal."""
+    shown = Table("what", "against", "ours", "theirs", "ratio", "target", "")
+    for row in rows:
+        colour = {True: "green", False: "red", None: ""}[row.met]
+        shown.add_row(*cells(row), style=colour)
+    return shown
+
+
+def cells(row: Row) -> tuple[str, str, str, str, str, str, str]:
+    """The columns of a row: what, against, ours, theirs, ratio, target, whether it is met."""
+    return (
+        row.what,
+        row.against,
+        f"{figure(row.ours)} {row.unit}",
+        "" if row.theirs is None else f"{figure(row.theirs)} {row.unit}",
+        "" if row.ratio is None else figure(row.ratio),
+        "" if row.target is None else f"≥ {row.target:g}",
+        {True: "met", False: "missed", None: ""}[row.met],
+    )
+
+
+def figure(value: float) -> str:
+    """Three digits that count, as people write them."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def write_document(rows: Sequence[Row], seconds: float) -> None:
+    """Put the table and the plot into docs/benchmarks.md, in the place that is marked there."""
+    lines = [BEGIN, "", f"Measured in {seconds / 60:.0f} minutes: {machine()}.", "", f"![Ratios]({PLOT.name})", ""]
+    lines += ["| what | against | ours | theirs | ratio | target | | spread of ours, remarks |"]
+    lines += ["|---|---|---:|---:|---:|---:|---|---|"]
+    for row in rows:
+        spread = f"{figure(row.spread[0])} to {figure(row.spread[1])}" if row.spread else ""
+        remarks = "; ".join(filter(None, (spread, row.note)))
+        lines.append("| " + " | ".join((*cells(row), remarks)) + " |")
+    text = DOCUMENT.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(before + "\n".join([*lines, "", END]) + after)
+    draw(rows)
+
+
+def draw(rows: Sequence[Row]) -> None:
+    """Plot the ratios that have a target, each with its target."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "scorecard"  # the same figures give the same file
+    from matplotlib import pyplot
+
+    drawn = [row for row in rows if row.target and row.ratio and row.unit != "recall@10"]
+    figure_, axes = pyplot.subplots(figsize=(9, 0.32 * len(drawn) + 1), layout="constrained")
+    colours = ["#2a7f62" if row.met else "#b5483a" for row in drawn]
+    names = [f"{row.what}, against {row.against}" for row in drawn]
+    axes.barh(names, [row.ratio - 1 for row in drawn if row.ratio], left=1, color=colours)
+    axes.scatter([row.target for row in drawn if row.target], names, marker="|", s=160, color="black", label="target")
+    axes.set_xscale("log")
+    axes.axvline(1, color="grey", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_xlabel("times better than the other")
+    axes.legend(loc="lower right")
+    axes.tick_params(labelsize=8)
+    figure_.savefig(PLOT, metadata={"Date": None})
