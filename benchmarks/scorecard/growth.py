@@ -2,7 +2,8 @@
 
     python -m benchmarks.scorecard.growth [--sizes 10000,100000,1000000] [--embedded 10000,100000]
 
-An exponent of 1 grows as the collection does, 0 doesn't grow. The largest index is the one that knn.py measures.
+An exponent of 1 grows as the collection does, 0 doesn't grow. Of the largest index, which
+takes minutes to fill, recall is measured too, as in knn.py.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.scorecard.indices import console, filled
-from benchmarks.scorecard.knn import WARM_UP, K, label
+from benchmarks.scorecard.knn import WARM_UP, K, compare, filtered, label
 from benchmarks.scorecard.photos import photos
 from benchmarks.scorecard.rows import Row
 from benchmarks.scorecard.vectors import DIM, ClipLike
@@ -34,6 +35,8 @@ def measure(quick: bool) -> Iterator[Row]:
         yield from grow(QUICK, QUICK, 40)
     else:
         yield from grow(SIZES, EMBEDDED, SEARCHES)
+        yield from compare(max(SIZES), ("float",), SEARCHES)
+        yield from filtered(max(SIZES), SEARCHES)
 
 
 def grow(sizes: Sequence[int], embedded: Sequence[int], searches: int) -> Iterator[Row]:

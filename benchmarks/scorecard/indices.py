@@ -1,7 +1,4 @@
-"""Indices full of vectors for the sections that need some: each is filled once a process, on first use.
-
-The index of 200,000 takes minutes, and serves both recall and growth.
-"""
+"""Indices full of vectors for the sections that need some: each is filled once a process, on first use."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
