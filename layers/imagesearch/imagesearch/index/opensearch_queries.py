@@ -25,9 +25,10 @@ def nearest(
     """A search for the `k` images nearest to `vector` (dim,), after `offset`.
 
     `exact` compares with every image, `rescore` with those that the graph finds: where it has quantised vectors, their
-    scores are rough, and so is their order.
+    scores are rough, and so is their order. It is asked for twice as many then, as the last of them are uncertain.
     """
-    query = matching(filter) if exact else _neighbours(vector, _candidates(offset + k), filter)
+    wanted = min(2 * (offset + k), MAX_RESULTS) if rescore else offset + k
+    query = matching(filter) if exact else _neighbours(vector, _candidates(wanted), filter)
     if exact or rescore:
         parameters = {"field": "vector", "query_value": vector.tolist(), "space_type": "cosinesimil"}
         script = {"lang": "knn", "source": "knn_score", "params": parameters}
