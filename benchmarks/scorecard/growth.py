@@ -23,7 +23,7 @@ from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.index import open_index
 from imagesearch.index.opensearch_queries import nearest
 
-SIZES, EMBEDDED = (2_000, 20_000, 200_000), (2_000, 10_000, 50_000)
+SIZES, EMBEDDED = (2_000, 20_000, 200_000), (2_000, 8_000, 32_000)
 """Of the OpenSearch index, and of the embedded one, which is for some ten thousand photos."""
 QUICK = (500, 1_000, 2_000)
 SEARCHES = 200

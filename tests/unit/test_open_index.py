@@ -54,7 +54,7 @@ def test_any_other_url_is_refused(url: str) -> None:
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="lucene, faiss"):
+    with pytest.raises(InvalidInput, match="lucene, lucene-sq, faiss"):
         open_index("https://host", "abc", 3, engine="nmslib")
 
 
