@@ -85,7 +85,9 @@ def _embedded_p50(size: int, searches: int) -> float:
 
 def _row(key: str, what: str, sizes: Sequence[int], figures: Sequence[float], unit: str) -> Row:
     exponent = float(np.polyfit(np.log(sizes), np.log(figures), 1)[0])
-    measured = ", ".join(f"{label(size)} {figure:.3g} {unit}" for size, figure in zip(sizes, figures, strict=True))
+    measured = ", ".join(
+        f"{label(size)} {figure:.3g} {unit}" for size, figure in sorted(zip(sizes, figures, strict=True))
+    )
     return Row(key, f"{what} grows as n to the power of", "", "exponent", exponent, note=measured)
 
 
