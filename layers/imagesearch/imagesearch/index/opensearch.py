@@ -210,7 +210,11 @@ class OpenSearchIndex:
     def refresh(self) -> None:
         """See VectorIndex."""
         with self._server.errors():
-            self._client.indices.refresh(index=self.name, params={"ignore_unavailable": "true"})
+            self._client.indices.refresh(
+                index=self.name,
+                params={"ignore_unavailable": "true"},
+                request_timeout=(CONNECT_SECONDS, BULK_SECONDS),  # it writes what bulk requests left in memory
+            )
 
     def _body(self, query: VectorQuery) -> dict[str, Any]:
         """One search of several, checked."""
