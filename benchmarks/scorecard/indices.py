@@ -111,7 +111,7 @@ def _fill(size: int, way: str) -> Filled:
         helpers.bulk(client(), _documents(index.name, photos(chunks), kept), chunk_size=300)
     else:
         index.bulk(photos(chunks))
-    client().indices.refresh(index=index.name)  # with the patience of this client
+    client().indices.refresh(index=index.name)
     seconds = time.perf_counter() - start
     if (found := index.count()) != size:
         raise RuntimeError(f"{index.name} has {found:,} images where there should be {size:,}")
