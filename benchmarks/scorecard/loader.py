@@ -26,7 +26,7 @@ MAPPING = {
     },
 }
 """As tutorials have it: the vector described, the rest left to OpenSearch's dynamic mapping."""
-WARM_UP = 300
+WARM_UP = 2_000
 
 
 def measure(quick: bool) -> Iterator[Row]:
