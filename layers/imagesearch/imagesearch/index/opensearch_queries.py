@@ -24,8 +24,8 @@ def nearest(
 ) -> dict[str, Any]:
     """A search for the `k` images nearest to `vector` (dim,), after `offset`.
 
-    `exact` compares with every image, `rescore` with those that the graph finds: where it has quantised vectors, their
-    scores are rough, and so is their order. It is asked for twice as many then, as the last of them are uncertain.
+    `exact` compares with every image, `rescore` with those that the graph finds: where it has quantised vectors,
+    their scores may be rough, and the last of them are uncertain, so it is asked for twice as many.
     """
     wanted = min(2 * (offset + k), MAX_RESULTS) if rescore else offset + k
     query = matching(filter) if exact else _neighbours(vector, _candidates(wanted), filter)
