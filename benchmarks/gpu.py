@@ -29,7 +29,7 @@ from batch.encode import encode_run
 from batch.plan import make_plan
 from batch.sources import FolderSource, Reader
 from batch.torch_encoder import TorchEncoder
-from benchmarks.scorecard.photos import LARGE, SMALL, make_photos
+from benchmarks.scorecard.jpegs import LARGE, SMALL, make_photos
 from imagesearch.clip.model import ModelInfo
 from imagesearch.clip.preprocess import preprocess
 from imagesearch.images import open_image

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.images import open_image
 from imagesearch.index import open_index
@@ -38,7 +39,7 @@ from imagesearch.statistics import CollectionStatistics
 from local.demo import MODEL, SAMPLES
 from local.opensearch import LocalOpenSearch
 
-VECTORS, DIM, K, QUERIES = 20_000, 512, 10, 200
+VECTORS, K, QUERIES = 20_000, 10, 200
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001)
 HALVES = 20
 THRESHOLDS = (0.5, 0.9, 0.99)
@@ -61,7 +62,8 @@ def main() -> None:
 
 def measure_filters() -> None:
     """Recall and time of filtered searches on both indices."""
-    vectors, queries = clip_like(VECTORS + QUERIES)
+    collection = ClipLike()
+    vectors, queries = collection.vectors(VECTORS), collection.queries(QUERIES)
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("OPENSEARCH_JAVA_OPTS", "-Xms2g -Xmx2g")  # the compiler that servers have
         server = LocalOpenSearch(Path(folder, "opensearch"))
@@ -70,15 +72,6 @@ def measure_filters() -> None:
                 console.print(filter_table(name, url, vectors, queries))
         finally:
             server.delete()
-
-
-def clip_like(count: int) -> tuple[Float32, Float32]:
-    """Unit vectors in clusters of some 50, off centre: (count - QUERIES, dim), and QUERIES more of them."""
-    random = np.random.default_rng(0)
-    centres = random.normal(size=(count // 50, DIM)) + 0.8 * random.normal(size=DIM)
-    vectors = centres[random.integers(len(centres), size=count)] + 0.5 * random.normal(size=(count, DIM))
-    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return unit[:-QUERIES], unit[-QUERIES:]
 
 
 def filter_table(name: str, url: str, vectors: Float32, queries: Float32) -> Table:

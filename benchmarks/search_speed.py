@@ -9,7 +9,6 @@ turns, so that what else the machine does befalls them all alike: read the ratio
 import argparse
 import json
 import os
-import random
 import statistics as averages
 import tempfile
 import time
@@ -26,11 +25,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.scorecard.photos import THINGS, photo_id, photos
+from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.fetch import Fetcher
 from imagesearch.index import open_index
-from imagesearch.index.base import Upsert
-from imagesearch.records import ImageMetadata
 from imagesearch.search import Searcher
 from imagesearch.service import Service
 from imagesearch.settings import Settings
@@ -39,19 +38,7 @@ from local.context import LambdaContext
 from local.opensearch import LocalOpenSearch
 from local.stack import QUIET
 
-DIM, CLUSTERS = 512, 400
-THINGS = ("dog", "beach", "pizza", "mountain", "train", "flower", "city", "child", "boat", "forest")
 console = Console(highlight=False)
-generator = np.random.default_rng(1)
-
-
-def clustered(count: int) -> Float32:
-    """Vectors of length 1 around CLUSTERS centres, which have a mean in common, as CLIP's images do."""
-    mean = generator.normal(size=DIM)
-    centres = mean * 0.8 + generator.normal(size=(CLUSTERS, DIM))
-    vectors = centres[generator.integers(CLUSTERS, size=count)] + generator.normal(scale=0.7, size=(count, DIM))
-    unit: Float32 = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return unit
 
 
 class Encoder:
@@ -78,22 +65,11 @@ class Encoder:
         raise NotImplementedError
 
 
-def photo(number: int, vector: Float32) -> Upsert:
-    """A photo with what a photo has."""
-    thing, other = random.Random(number).sample(THINGS, 2)  # noqa: S311
-    metadata = ImageMetadata(
-        uri=f"https://photos.example/holidays/2024/IMG_{number:05}.jpg", etag=f"{number:032x}", width=4000, height=3000,
-        format="jpeg", bytes=3_000_000, title=f"IMG_{number:05} a {thing}", description=f"a {thing} and a {other}",
-        tags=(thing, other), created_at=f"20{number % 20:02}-07-01T12:00:00Z",
-    )  # fmt: skip
-    return Upsert(f"holidays/2024/IMG_{number:05}.jpg", 1, vector, metadata)
-
-
 def kinds(images: int) -> dict[str, Callable[[int], tuple[str, dict[str, Any]]]]:
     """For each kind of search, the path and the body of the request of a round."""
 
     def some(number: int, count: int) -> list[str]:
-        return [f"holidays/2024/IMG_{(number * 7919 + i * 104_729) % images:05}.jpg" for i in range(count)]
+        return [photo_id((number * 7919 + i * 104_729) % images) for i in range(count)]
 
     def text(number: int) -> dict[str, Any]:
         return {"text": f"{THINGS[number % 10]} {number}"}
@@ -157,14 +133,15 @@ def main() -> None:
 
 def measure(url: str, images: int, rounds: int) -> None:
     """Fill the index at `url`, let the kinds take turns, print the table."""
-    vectors = clustered(images)
-    encoder = Encoder(clustered(1_000))
+    collection = ClipLike()
+    vectors = collection.vectors(images)
+    encoder = Encoder(collection.queries(1_000))
     index = open_index(url, encoder.info.fingerprint, DIM)
-    index.bulk(photo(number, vector) for number, vector in track(list(enumerate(vectors)), "indexing", transient=True))
+    index.bulk(photos(track(np.array_split(vectors, 100), "indexing", transient=True)))
     index.refresh()
-    collection = CollectionStatistics.of_vectors(vectors)
+    about = CollectionStatistics.of_vectors(vectors)
     settings = Settings(index_url="duckdb://")
-    service = Service(Searcher(encoder, index), Fetcher(1_000_000), settings, statistics=lambda: collection)
+    service = Service(Searcher(encoder, index), Fetcher(1_000_000), settings, statistics=lambda: about)
     query().service = lambda: service
 
     times: dict[str, list[float]] = defaultdict(list)

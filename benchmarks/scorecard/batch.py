@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.scorecard import peers
-from benchmarks.scorecard.photos import LARGE, SMALL, make_photos
+from benchmarks.scorecard.jpegs import LARGE, SMALL, make_photos
 from benchmarks.scorecard.processes import Process
 from benchmarks.scorecard.rows import Row, compared
 from benchmarks.scorecard.weights import ARTIFACT, make_weights

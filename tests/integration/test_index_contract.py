@@ -1,4 +1,4 @@
-"""What every VectorIndex must do, held against both of them: DuckDB, and a real OpenSearch."""
+"""What every VectorIndex must do, held against them all: DuckDB, and a real OpenSearch, also with quantised vectors."""
 
 import secrets
 import threading
@@ -28,18 +28,19 @@ on_one_index = settings(
 Opener = Callable[..., VectorIndex]
 
 
-@pytest.fixture(params=["duckdb", "opensearch"])
+@pytest.fixture(params=["duckdb", "opensearch", "opensearch-sq"])
 def open_new(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens indices on one store; each opened with the same fingerprint is the same index. Dropped at the end."""
     if request.param == "duckdb":
         url = f"duckdb://{tmp_path}/index.duckdb"
     else:
         url = request.getfixturevalue("opensearch_url")
+    engine = "lucene-sq" if request.param == "opensearch-sq" else "lucene"
     own = secrets.token_hex(6)
     opened = []
 
     def opener(fingerprint: str = "a", dim: int = DIM) -> VectorIndex:
-        opened.append(open_index(url, f"{own}{fingerprint}", dim))
+        opened.append(open_index(url, f"{own}{fingerprint}", dim, engine))
         return opened[-1]
 
     yield opener
@@ -255,6 +256,19 @@ def test_more_than_one_request_can_hold_goes_in(open_new: Opener) -> None:
     fill(index, *(photo(str(i), vector=vector) for i, vector in enumerate(vectors)))
     assert index.count() == 900
     assert found(index, vectors[876], k=1) == ["876"]
+
+
+def test_the_order_of_actions_holds_across_requests(open_new: Opener) -> None:
+    index = open_new(dim=512)
+    vectors = np.random.default_rng(1).normal(size=(900, 512)).astype(np.float32)  # several requests, as JSON
+    refused = [Upsert(f"bad-{i}", -1, vectors[0], ImageMetadata(uri="file:///bad")) for i in range(3)]
+    same = [photo("same", 1, vectors[i], title=str(i)) for i in range(3)]
+    others = [photo(str(i), vector=vector) for i, vector in enumerate(vectors)]
+    result = index.bulk([same[0], refused[0], *others[:450], same[1], refused[1], *others[450:], same[2], refused[2]])
+    index.refresh()
+    assert (result.upserted, result.stale) == (903, 0)
+    assert [rejection.id for rejection in result.rejected] == ["bad-0", "bad-1", "bad-2"]
+    assert index.get(["same"])["same"].metadata.title == "2"
 
 
 # --- searching -----------------------------------------------------------------------------------------------------

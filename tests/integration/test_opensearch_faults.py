@@ -105,6 +105,26 @@ def test_a_write_that_met_a_passing_fault_is_repeated(proxy: Proxy, index: Vecto
     assert index.count() == 6
 
 
+def test_several_requests_of_one_write_each_sit_their_faults_out(
+    proxy: Proxy, index: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagesearch.index.opensearch.BULK_BYTES", 1_000)  # some five images
+    proxy.aim, proxy.faults = "/_bulk", [429, "busy", "drop", "busy", 503]
+    result = index.bulk([photo(f"b{i}") for i in range(50)])
+    assert (result.upserted, result.rejected, proxy.faults) == (50, [], [])
+    index.refresh()
+    assert index.count() == 51
+
+
+def test_one_of_several_requests_that_fails_fails_the_write(
+    proxy: Proxy, index: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagesearch.index.opensearch.BULK_BYTES", 1_000)
+    proxy.aim, proxy.faults = "/_bulk", ["full"]
+    with pytest.raises(VectorIndexError, match=r"403.*the node is full"):
+        index.bulk([photo(f"b{i}") for i in range(50)])
+
+
 @pytest.mark.parametrize("fault", [429, "drop", "busy", "closed"])
 def test_several_searches_that_met_a_passing_fault_are_repeated(
     proxy: Proxy, index: VectorIndex, fault: int | str

@@ -54,7 +54,7 @@ def test_any_other_url_is_refused(url: str) -> None:
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="lucene, faiss"):
+    with pytest.raises(InvalidInput, match="lucene, lucene-sq, faiss"):
         open_index("https://host", "abc", 3, engine="nmslib")
 
 
@@ -105,11 +105,11 @@ def test_a_serverless_collection_is_refused_with_the_reason() -> None:
         Server("https://abc.eu-central-1.aoss.amazonaws.com")
 
 
-@pytest.mark.parametrize("engine", ["lucene", "faiss"])
+@pytest.mark.parametrize("engine", ["lucene", "lucene-sq", "faiss"])
 def test_a_mapping_leaves_nothing_about_vectors_to_a_default(engine: str) -> None:
     body = index_body(512, engine, 1)
     vector = body["mappings"]["properties"]["vector"]
     assert vector.keys() == {"type", "dimension", "data_type", "space_type", "mode", "compression_level", "method"}
     assert vector["method"].keys() == {"name", "engine", "parameters"}
-    assert vector["method"]["engine"] == engine
+    assert vector["method"]["engine"] == engine.removesuffix("-sq")
     assert body["mappings"]["dynamic"] == "strict"

@@ -17,7 +17,9 @@ class Settings(BaseSettings):
         "AWS's own), or duckdb:///path/to/file for the embedded index"
     )
     model: Path = Field(Path("/opt/model"), description="Folder of the model artifact")
-    index_engine: str = Field("lucene", pattern="^(lucene|faiss)$", description="k-NN engine of a new OpenSearch index")
+    index_engine: str = Field(
+        "lucene", pattern="^(lucene|lucene-sq|faiss)$", description="k-NN engine of a new OpenSearch index"
+    )
     index_shards: int = Field(1, ge=1, le=1_000, description="Primary shards of a new OpenSearch index")
 
     vectors_url: str | None = Field(

@@ -22,7 +22,8 @@ def open_index(url: str, fingerprint: str, dim: int, engine: str = "lucene", sha
             embedded index; `duckdb://` alone keeps it in memory.
         fingerprint: Names the vector space, and so the index.
         dim: Dimension of the vectors.
-        engine: k-NN engine with which a new OpenSearch index is created, `lucene` or `faiss`.
+        engine: k-NN engine with which a new OpenSearch index is created, and searched: `lucene`, `lucene-sq` (quantised
+            vectors in memory) or `faiss`.
         shards: Primary shards of a new OpenSearch index; it keeps their number for good.
 
     Raises:

@@ -59,6 +59,13 @@ class BulkResult:
     stale: int = 0
     rejected: list[Rejection] = field(default_factory=list)
 
+    def add(self, other: "BulkResult") -> None:
+        """Count in what became of further actions."""
+        self.upserted += other.upserted
+        self.deleted += other.deleted
+        self.stale += other.stale
+        self.rejected += other.rejected
+
 
 @dataclass(frozen=True, slots=True)
 class VectorQuery:

@@ -3,10 +3,15 @@
 import json
 import random
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+import orjson
 from opensearchpy.exceptions import RequestError
 from opensearchpy.helpers import scan
 
@@ -29,20 +34,22 @@ from imagesearch.index.facets import check_facets
 from imagesearch.index.filters import AnyOf, Filter
 from imagesearch.index.opensearch_mapping import METHODS, index_body
 from imagesearch.index.opensearch_queries import (
+    IDS_ALONE,
     WITHOUT_DERIVED,
     best_by_words,
     facet_counts,
     matching,
     nearest,
-    ranking,
 )
 from imagesearch.index.opensearch_server import CONNECT_SECONDS, Server, reason_of
 from imagesearch.index.words import MAX_QUERY_WORDS, words_of
 from imagesearch.records import ImageMetadata
 
 BULK_SECONDS = 60.0
-BULK_BYTES = 5 << 20
-"""Size of a bulk request; some AWS instance types take 10 MiB at most."""
+BULK_BYTES = 2 << 20
+"""Size of a bulk request, some 300 images of 512 dimensions; some AWS instance types take 10 MiB at most."""
+IN_FLIGHT = 2
+"""Bulk requests that OpenSearch works on at once; each is one thread there."""
 ATTEMPTS = 6
 """How often an action, or a search of several, that was answered 429 or 503 is sent; with the waits between, that is
 patience for some 8 seconds."""
@@ -74,6 +81,7 @@ class OpenSearchIndex:
         self.shards = shards
         self._server = Server(url)
         self._client = self._server.client
+        self._nearest = partial(nearest, rescore=engine == "lucene-sq")
 
     def create(self) -> None:
         """See VectorIndex. What the mapping of an index made earlier lacks is added; images in it don't have it yet.
@@ -105,24 +113,19 @@ class OpenSearchIndex:
             self._client.indices.delete(index=self.name, params={"ignore_unavailable": "true"})
 
     def bulk(self, actions: Iterable[Action]) -> BulkResult:
-        """See VectorIndex."""
+        """See VectorIndex. While OpenSearch works on some requests, the next is made; memory holds IN_FLIGHT + 1."""
         self.create()  # OpenSearch would too, but with a mapping of its own making
         result = BulkResult()
-        chunk: list[tuple[Action, str]] = []
-        size = 0
-        for action in actions:
-            try:
-                lines = self._lines(action)
-            except InvalidInput as reason:
-                result.rejected.append(Rejection(action.id, str(reason)))
-                continue
-            if chunk and size + len(lines) > BULK_BYTES:
-                self._send(chunk, result)
-                chunk, size = [], 0
-            chunk.append((action, lines))
-            size += len(lines)
-        if chunk:
-            self._send(chunk, result)
+        sent: deque[tuple[Future[BulkResult], set[str]]] = deque()
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            for request in self._requests(actions):
+                ids = {action.id for action, _ in request.items}
+                # An id's actions go one after the other: of two with the same version, the last has to win.
+                while sent and (len(sent) == IN_FLIGHT or not all(ids.isdisjoint(others) for _, others in sent)):
+                    result.add(sent.popleft()[0].result())
+                sent.append((pool.submit(self._send, request), ids))
+            for answer, _ in sent:
+                result.add(answer.result())
         return result
 
     def search(
@@ -130,22 +133,16 @@ class OpenSearchIndex:
     ) -> list[Hit]:
         """See VectorIndex."""
         query = check_search(vector, k, offset, self.dim)
-        return _cosine_hits(self._search(nearest(query, k, offset, filter, exact=exact)))
+        return _cosine_hits(self._search(self._nearest(query, k, offset, filter, exact=exact)))
 
     def search_many(self, queries: Sequence[VectorQuery]) -> list[list[Hit]]:
         """See VectorIndex."""
-        bodies = [
-            nearest(check_search(query.vector, query.k, query.offset, self.dim), query.k, query.offset, query.filter)
-            for query in queries
-        ]
+        bodies = [self._body(query) for query in queries]
         return [_cosine_hits(answer) for answer in self._search_many(bodies)]
 
     def rank_many(self, queries: Sequence[VectorQuery]) -> list[list[Ranked]]:
         """See VectorIndex."""
-        bodies = [
-            ranking(check_search(query.vector, query.k, query.offset, self.dim), query.k, query.offset, query.filter)
-            for query in queries
-        ]
+        bodies = [{**self._body(query), **IDS_ALONE} for query in queries]
         return [
             [Ranked(hit["sort"][1], _cosine(hit["_score"])) for hit in answer] for answer in self._search_many(bodies)
         ]
@@ -221,7 +218,16 @@ class OpenSearchIndex:
     def refresh(self) -> None:
         """See VectorIndex."""
         with self._server.errors():
-            self._client.indices.refresh(index=self.name, params={"ignore_unavailable": "true"})
+            self._client.indices.refresh(
+                index=self.name,
+                params={"ignore_unavailable": "true"},
+                request_timeout=(CONNECT_SECONDS, BULK_SECONDS),  # it writes what bulk requests left in memory
+            )
+
+    def _body(self, query: VectorQuery) -> dict[str, Any]:
+        """One search of several, checked."""
+        vector = check_search(query.vector, query.k, query.offset, self.dim)
+        return self._nearest(vector, query.k, query.offset, query.filter)
 
     def _look_up(self, ids: Sequence[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What there is of these ids; `wanted` is what is asked for besides the metadata."""
@@ -267,31 +273,49 @@ class OpenSearchIndex:
             waiting = busy
         raise PASSING[status](f"OpenSearch at {self._server.where} answers {why}, {ATTEMPTS} times")
 
-    def _lines(self, action: Action) -> str:
+    def _requests(self, actions: Iterable[Action]) -> Iterator["_BulkRequest"]:
+        """The bulk requests that apply `actions`; one may hold nothing but what can't be sent."""
+        request = _BulkRequest()
+        for action in actions:
+            try:
+                lines = self._lines(action)
+            except InvalidInput as reason:
+                request.rejected.append(Rejection(action.id, str(reason)))
+                continue
+            if request.items and request.size + len(lines) > BULK_BYTES:
+                yield request
+                request = _BulkRequest()
+            request.items.append((action, lines))
+            request.size += len(lines)
+        yield request
+
+    def _lines(self, action: Action) -> bytes:
         """The two lines of `action` in a bulk request.
 
         Raises:
             InvalidInput: no index can take it.
         """
-        document = json.dumps(to_document(action), ensure_ascii=False)
+        document = json.dumps(to_document(action), ensure_ascii=False).encode()
         if isinstance(action, Upsert):
-            vector = ",".join(map("{:.9g}".format, unit(action.vector, self.dim).tolist()))
-            document = f'{{"vector":[{vector}],{document[1:]}'
+            # The shortest digits that give the same float32 again, ten times as fast as Python's formatting.
+            vector = orjson.dumps(unit(action.vector, self.dim), option=orjson.OPT_SERIALIZE_NUMPY)
+            document = b'{"vector":%b,%b' % (vector, document[1:])
         meta = {"index": {"_id": action.id, "version": action.version, "version_type": "external_gte"}}
-        return f"{json.dumps(meta, ensure_ascii=False)}\n{document}\n"
+        return b"%b\n%b\n" % (json.dumps(meta, ensure_ascii=False).encode(), document)
 
-    def _send(self, chunk: list[tuple[Action, str]], result: BulkResult) -> None:
+    def _send(self, request: "_BulkRequest") -> BulkResult:
         """Send one bulk request; actions that OpenSearch was too busy for are sent again, after ever longer waits."""
-        why, passing = "", 429
-        for _ in _patiently():
+        result = BulkResult(rejected=request.rejected)
+        waiting, why, passing = request.items, "", 429
+        for _ in _patiently() if waiting else ():
             with self._server.errors():
                 answer = self._client.bulk(
                     index=self.name,
-                    body="".join(lines for _, lines in chunk),
+                    body=b"".join(lines for _, lines in waiting),
                     request_timeout=(CONNECT_SECONDS, BULK_SECONDS),
                 )
             busy = []
-            for (action, lines), item in zip(chunk, answer["items"], strict=True):
+            for (action, lines), item in zip(waiting, answer["items"], strict=True):
                 outcome = item["index"]
                 match outcome["status"]:
                     case 200 | 201 if isinstance(action, Upsert):
@@ -308,12 +332,23 @@ class OpenSearchIndex:
                     case status:  # 403 when its disk is full, 500: no fault of this one document
                         why = reason_of(outcome["error"])
                         raise VectorIndexError(f"OpenSearch at {self._server.where} answers {status} to a write: {why}")
-            if not busy:
-                return
-            chunk = busy
-        raise PASSING[passing](
-            f"OpenSearch at {self._server.where} took no {len(chunk)} actions, {ATTEMPTS} times: {passing} {why}"
-        )
+            waiting = busy
+            if not waiting:
+                break
+        if waiting:
+            raise PASSING[passing](
+                f"OpenSearch at {self._server.where} took no {len(waiting)} actions, {ATTEMPTS} times: {passing} {why}"
+            )
+        return result
+
+
+@dataclass(slots=True)
+class _BulkRequest:
+    """Actions with their lines, in `size` bytes, and those before the last of them that can't be sent."""
+
+    items: list[tuple[Action, bytes]] = field(default_factory=list)
+    size: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
 
 
 def _patiently() -> Iterator[int]:

@@ -19,20 +19,21 @@ IDS_ALONE = {"_source": False, "stored_fields": "_none_"}
 of the stored fields; the id is the second of the values that hits are sorted by."""
 
 
-def nearest(vector: Float32, k: int, offset: int, filter: Filter | None, *, exact: bool = False) -> dict[str, Any]:
-    """A search for the `k` images nearest to `vector` (dim,), after `offset`."""
-    if exact:
+def nearest(
+    vector: Float32, k: int, offset: int, filter: Filter | None, *, exact: bool = False, rescore: bool = False
+) -> dict[str, Any]:
+    """A search for the `k` images nearest to `vector` (dim,), after `offset`.
+
+    `exact` compares with every image, `rescore` with those that the graph finds: where it has quantised vectors,
+    their scores may be rough, and the last of them are uncertain, so it is asked for twice as many.
+    """
+    wanted = min(2 * (offset + k), MAX_RESULTS) if rescore else offset + k
+    query = matching(filter) if exact else _neighbours(vector, _candidates(wanted), filter)
+    if exact or rescore:
         parameters = {"field": "vector", "query_value": vector.tolist(), "space_type": "cosinesimil"}
         script = {"lang": "knn", "source": "knn_score", "params": parameters}
-        query = {"script_score": {"query": matching(filter), "script": script}}
-    else:
-        query = _neighbours(vector, _candidates(offset + k), filter)
+        query = {"script_score": {"query": query, "script": script}}
     return _page(query, k, offset)
-
-
-def ranking(vector: Float32, k: int, offset: int, filter: Filter | None) -> dict[str, Any]:
-    """A search for the ids, and nothing else, of the `k` images nearest to `vector` (dim,), after `offset`."""
-    return {**nearest(vector, k, offset, filter), **IDS_ALONE}
 
 
 def best_by_words(words: Sequence[str], k: int, filter: Filter | None) -> dict[str, Any]:

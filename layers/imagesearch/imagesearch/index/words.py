@@ -30,6 +30,7 @@ MAX_WORD = 100
 
 # Letters that don't decompose into a plain one and a mark: the commonest of those that Lucene's ASCII folding knows.
 _LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "\u0131": "i"})
+_ASCII_WORD = re.compile("[a-z0-9]+")
 _LATIN_MARKS = re.compile("[\u0300-\u036f]")
 # Chinese characters and hiragana, written without spaces: each is a word, as in Unicode's default segmentation.
 _IDEOGRAPH = re.compile("[\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]\u3099?\u309a?")
@@ -37,6 +38,8 @@ _IDEOGRAPH = re.compile("[\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U
 
 def words_of(text: str) -> list[str]:
     """The words of `text`, in their order: runs of letters and digits in lower case, without accents."""
+    if text.isascii():  # most are, and this takes a tenth of the time
+        return [word[:MAX_WORD] for word in _ASCII_WORD.findall(text.lower())]
     plain = _LATIN_MARKS.sub("", unicodedata.normalize("NFKD", text)).casefold().translate(_LETTERS)
     spaced = _IDEOGRAPH.sub(r" \g<0> ", unicodedata.normalize("NFC", plain))
     kept = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in spaced)
