@@ -4,7 +4,7 @@
 - `sq`: seven bits a component by Lucene's scalar quantiser (`mode: on_disk`, `compression_level: 4x`), with the floats
   on disk beside them, with which OpenSearch 3.5 compares the candidates of the graph. `sq-rescored` does so by a
   script, as the product's engine `lucene-sq`.
-- `byte`: `data_type: byte`, components times 127, and no floats anywhere.
+- `byte`: `data_type: byte`, components scaled to its range, and no floats anywhere.
 
 All are asked as the product asks: 100 candidates, the best ten of them. growth.py measures a larger index of floats.
 $SCORECARD_KNN names other sizes to measure all three at, such as 200000,1000000.

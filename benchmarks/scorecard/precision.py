@@ -16,12 +16,14 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.agreement import Agreement, Search, read_photos
+from benchmarks.scorecard.peers import CACHE
 from benchmarks.scorecard.rows import Row, compared
+from benchmarks.scorecard.weights import ARTIFACT, CHECKPOINT, NAME, make_weights
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.clip.preprocess import preprocess_batch
 from local.containers import ROOT
 
-CACHE = ROOT / ".cache" / "bench" / "precision"
+ARTIFACTS = CACHE / "precision"
 EXPORTER = ("export.py", "quantize.py")
 TINY = ROOT / "models" / "tiny"
 TEXT = "two dogs on a beach at sunset"
@@ -90,7 +92,7 @@ def held_out(search: Search, encoders: dict[str, OnnxEncoder]) -> Iterator[Row]:
 
 def times(artifacts: Path, rounds: int) -> Iterator[Row]:
     """Milliseconds of a query on one core, warm, in turns."""
-    encoders = {name: OnnxEncoder(artifacts / f"full-{name}", threads=1) for name in (OURS, THEIRS)}
+    encoders = {name: OnnxEncoder(folder, threads=1) for name, folder in full(artifacts).items()}
     pixels = preprocess_batch([Image.open(TINY / "photos" / "dog-face.webp").convert("RGB")], encoders[OURS].info)
     taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(-2, rounds):
@@ -112,21 +114,25 @@ def times(artifacts: Path, rounds: int) -> Iterator[Row]:
 
 def size(artifacts: Path) -> Row:
     """Megabytes of the artifacts of ViT-B/32."""
-    ours, theirs = (
-        sum(path.stat().st_size for path in (artifacts / f"full-{name}").iterdir()) / 1e6 for name in (OURS, THEIRS)
-    )
+    ours, theirs = (sum(path.stat().st_size for path in folder.iterdir()) / 1e6 for folder in full(artifacts).values())
     return Row("artifact-int8", "int8: files of ViT-B/32", "our fp32 artifact", "MB", ours, theirs, target=3)
 
 
+def full(artifacts: Path) -> dict[str, Path]:
+    """The artifacts of ViT-B/32."""
+    return {OURS: artifacts / "full-int8", THEIRS: ARTIFACT}
+
+
 def make_artifacts() -> Path:
-    """The folder with `tiny-int8`, `full-fp32` and `full-int8`, which are made where they aren't there yet."""
+    """The folder with `tiny-int8` and `full-int8`, which are made where they aren't there yet."""
+    make_weights()
     code = b"".join((ROOT / "batch" / name).read_bytes() for name in EXPORTER)
-    folder = CACHE / hashlib.sha256(code).hexdigest()[:12]
+    folder = ARTIFACTS / hashlib.sha256(code).hexdigest()[:12]
     if not folder.exists():
         print("exporting artifacts, which takes some minutes the first time", file=sys.stderr)
-        shutil.rmtree(CACHE, ignore_errors=True)
-        CACHE.mkdir(parents=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        shutil.rmtree(ARTIFACTS, ignore_errors=True)
+        ARTIFACTS.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(dir=ARTIFACTS) as scratch:
             # a process of its own: torch takes much memory, and doesn't give it back
             command = [sys.executable, "-m", "benchmarks.scorecard.precision", str(Path(scratch, "made"))]
             subprocess.run(command, cwd=ROOT, check=True)
@@ -137,14 +143,10 @@ def make_artifacts() -> Path:
 def export(folder: Path) -> None:
     """Write the artifacts into `folder`."""
     from batch.export import export_model
-    from benchmarks.encode import NAME, make_model
 
     folder.mkdir()
     export_model("tiny-clip", str(TINY / "checkpoint"), folder / "tiny-int8", "int8")
-    make_model(folder / "full-fp32")
-    checkpoint = folder / "full-fp32" / "checkpoint.pt"
-    export_model(NAME, str(checkpoint), folder / "full-int8", "int8")
-    checkpoint.unlink()
+    export_model(NAME, str(CHECKPOINT), folder / "full-int8", "int8")
 
 
 if __name__ == "__main__":
