@@ -21,8 +21,8 @@ from imagesearch.index.opensearch_mapping import METHODS, index_body
 
 MERGE_SECONDS = 1_800
 BYTE_SCALE = 127 * DIM**0.5 / 5
-"""A component of a unit vector is some 1 / sqrt(dim) large: five times that gets the largest of a byte's values. Cosines
-know no scale; times 127 alone, a component would have some ten values to be, and recall@10 is 0.94."""
+"""A component of a unit vector is some 1 / sqrt(dim) large: five times that gets the largest value of a byte. Cosines
+know no scale; times 127 alone, a component would have some ten values to be, and recall@10 was 0.94."""
 console = Console(stderr=True, highlight=False)
 
 
