@@ -3,8 +3,10 @@
 That they equal open_clip's for any text is proven in tests/integration/test_clip_parity.py and test_clip_languages.py.
 """
 
+import html
 from pathlib import Path
 
+import ftfy
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -51,6 +53,11 @@ def test_ids_are_those_of_clip(tokenizer: ClipTokenizer, text: str, ids: list[in
 )
 def test_cleaning_resolves_entities_mojibake_whitespace_and_case(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
+
+
+@given(text=st.text(alphabet=st.characters(max_codepoint=0x7F)))
+def test_ascii_is_cleaned_as_any_text(text: str) -> None:
+    assert clean(text, "whitespace") == " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
 @pytest.mark.parametrize(

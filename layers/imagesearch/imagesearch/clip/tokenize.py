@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-import ftfy
 import numpy as np
 import numpy.typing as npt
 import regex
@@ -27,6 +26,8 @@ _WORD = regex.compile(
 Done here and not in `tokenizer.json`, because the Rust engine behind `tokenizers` knows another Unicode version than
 `regex`, with which the models' vocabulary is used everywhere else: the two disagree on newly assigned code points.
 """
+_PLAIN = regex.compile(r"[\t\n\x20-\x25\x27-\x7e]*")
+"""ASCII without control characters, and without the & of HTML entities: in such a text there is nothing to repair."""
 _NO_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
 
 
@@ -36,7 +37,10 @@ def clean(text: str, how: Cleaning = "lower") -> str:
     `lower` (CLIP's) also lowers the case, and `canonicalize` (SigLIP's) moreover leaves out ASCII punctuation, but for
     the underscore, which becomes a space; `whitespace` does neither. The names are open_clip's.
     """
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    if not _PLAIN.fullmatch(text):
+        import ftfy  # a tenth of a second, which a first query in plain words needn't wait for
+
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
     if how == "canonicalize":
         text = text.translate(_NO_PUNCTUATION)
     text = " ".join(text.split())
