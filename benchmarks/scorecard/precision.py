@@ -1,11 +1,10 @@
 """An int8 artifact beside the fp32 one of the same weights: what it gains, and what it finds less of.
 
 Retrieval is that of the bundled model, which has meaning; time and size are those of a full-size ViT-B/32 with random
-weights. The artifacts are kept in .cache/bench, as making them takes minutes, until the exporter changes.
+weights. Artifacts are kept in .cache/bench, as making them takes minutes, until the exporter changes.
 """
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,25 +17,24 @@ from PIL import Image
 from benchmarks.agreement import Agreement, Search, read_photos
 from benchmarks.scorecard.peers import CACHE
 from benchmarks.scorecard.rows import Row, compared
-from benchmarks.scorecard.weights import ARTIFACT, CHECKPOINT, NAME, make_weights
+from benchmarks.scorecard.weights import ARTIFACT, ARTIFACT_INT8, EXPORTER, make_weights
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.clip.preprocess import preprocess_batch
 from local.containers import ROOT
 
-ARTIFACTS = CACHE / "precision"
-EXPORTER = ("export.py", "quantize.py")
 TINY = ROOT / "models" / "tiny"
 TEXT = "two dogs on a beach at sunset"
 IN_SAMPLE = "the bundled model on the drawings that it was trained on, vectors by fp32; no real weights were at hand"
 HELD_OUT = "the bundled model on OpenMoji's drawings, which it never saw, vectors by fp32"
 
 OURS, THEIRS = "int8", "fp32"
+FULL = {OURS: ARTIFACT_INT8, THEIRS: ARTIFACT}
+"""ViT-B/32."""
 
 
 def measure(quick: bool) -> Iterator[Row]:
     """Retrieval, cosines, time of a query and size; in full also retrieval with a vendor that was held out."""
-    artifacts = make_artifacts()
-    tiny = {THEIRS: OnnxEncoder(TINY), OURS: OnnxEncoder(artifacts / "tiny-int8")}  # its fp16 weights are exact
+    tiny = {THEIRS: OnnxEncoder(TINY), OURS: OnnxEncoder(make_artifact())}  # its fp16 weights are exact
     search = Search(read_photos(TINY / "photos" / "photos.csv", 300 if quick else 2000), tiny)
     titles, copies = search.by_title(), search.by_copy()
     yield recall("retrieval-int8", "first hit of a title is right", titles, IN_SAMPLE)
@@ -45,8 +43,8 @@ def measure(quick: bool) -> Iterator[Row]:
     yield cosine("cosine-int8-image", "pictures", copies)
     if not quick:
         yield from held_out(search, tiny)
-    yield from times(artifacts, 7 if quick else 30)
-    yield size(artifacts)
+    yield from times(7 if quick else 30)
+    yield size()
 
 
 def recall(key: str, what: str, found: dict[str, Agreement], note: str) -> Row:
@@ -90,9 +88,9 @@ def held_out(search: Search, encoders: dict[str, OnnxEncoder]) -> Iterator[Row]:
     yield recall("retrieval-int8-drawing", "another drawing of the same is the first hit", by_drawing, HELD_OUT)
 
 
-def times(artifacts: Path, rounds: int) -> Iterator[Row]:
+def times(rounds: int) -> Iterator[Row]:
     """Milliseconds of a query on one core, warm, in turns."""
-    encoders = {name: OnnxEncoder(folder, threads=1) for name, folder in full(artifacts).items()}
+    encoders = {name: OnnxEncoder(folder, threads=1) for name, folder in FULL.items()}
     pixels = preprocess_batch([Image.open(TINY / "photos" / "dog-face.webp").convert("RGB")], encoders[OURS].info)
     taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(-2, rounds):
@@ -112,41 +110,28 @@ def times(artifacts: Path, rounds: int) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def size(artifacts: Path) -> Row:
+def size() -> Row:
     """Megabytes of the artifacts of ViT-B/32."""
-    ours, theirs = (sum(path.stat().st_size for path in folder.iterdir()) / 1e6 for folder in full(artifacts).values())
+    ours, theirs = (sum(path.stat().st_size for path in folder.iterdir()) / 1e6 for folder in FULL.values())
     return Row("artifact-int8", "int8: files of ViT-B/32", "our fp32 artifact", "MB", ours, theirs, target=3)
 
 
-def full(artifacts: Path) -> dict[str, Path]:
-    """The artifacts of ViT-B/32."""
-    return {OURS: artifacts / "full-int8", THEIRS: ARTIFACT}
-
-
-def make_artifacts() -> Path:
-    """The folder with `tiny-int8` and `full-int8`, which are made where they aren't there yet."""
+def make_artifact() -> Path:
+    """The bundled model as int8, which is made where it isn't there yet."""
     make_weights()
     code = b"".join((ROOT / "batch" / name).read_bytes() for name in EXPORTER)
-    folder = ARTIFACTS / hashlib.sha256(code).hexdigest()[:12]
-    if not folder.exists():
-        print("exporting artifacts, which takes some minutes the first time", file=sys.stderr)
-        shutil.rmtree(ARTIFACTS, ignore_errors=True)
-        ARTIFACTS.mkdir(parents=True)
-        with tempfile.TemporaryDirectory(dir=ARTIFACTS) as scratch:
-            # a process of its own: torch takes much memory, and doesn't give it back
-            command = [sys.executable, "-m", "benchmarks.scorecard.precision", str(Path(scratch, "made"))]
-            subprocess.run(command, cwd=ROOT, check=True)
-            Path(scratch, "made").rename(folder)
+    folder = CACHE / f"tiny-int8-{hashlib.sha256(code).hexdigest()[:12]}"
+    if not (folder / "model.json").exists():
+        # a process of its own: torch takes much memory, and doesn't give it back
+        subprocess.run([sys.executable, "-m", "benchmarks.scorecard.precision", str(folder)], cwd=ROOT, check=True)
     return folder
 
 
 def export(folder: Path) -> None:
-    """Write the artifacts into `folder`."""
+    """Write the artifact into `folder`."""
     from batch.export import export_model
 
-    folder.mkdir()
-    export_model("tiny-clip", str(TINY / "checkpoint"), folder / "tiny-int8", "int8")
-    export_model(NAME, str(CHECKPOINT), folder / "full-int8", "int8")
+    export_model("tiny-clip", str(TINY / "checkpoint"), folder, "int8")
 
 
 if __name__ == "__main__":

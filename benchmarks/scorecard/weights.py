@@ -2,8 +2,8 @@
 
     python -m benchmarks.scorecard.weights FOLDER
 
-needs the packages of the group `torch`. FOLDER gets `ours` (an artifact), `open_clip` (a checkpoint), and
-`transformers` (the folder of a model and its processor, as `openai/clip-vit-base-patch32` is one).
+needs the packages of the group `torch`. FOLDER gets `ours` and `ours-int8` (artifacts), `open_clip` (a checkpoint),
+and `transformers` (the folder of a model and its processor, as `openai/clip-vit-base-patch32` is one).
 """
 
 import os
@@ -16,15 +16,14 @@ from benchmarks.scorecard.peers import CACHE
 from local.containers import ROOT
 
 NAME = "ViT-B-32-quickgelu"
+EXPORTER = ("export.py", "quantize.py")
 WEIGHTS = CACHE / "weights"
-CHECKPOINT = WEIGHTS / "open_clip" / "checkpoint.pt"
-ARTIFACT = WEIGHTS / "ours"
-TRANSFORMERS = WEIGHTS / "transformers"
+ARTIFACT, ARTIFACT_INT8 = WEIGHTS / "ours", WEIGHTS / "ours-int8"
 
 
 def make_weights() -> Path:
     """The folder with the weights, which are made where they aren't there yet or what makes them has changed."""
-    made_by = "".join(path.read_text() for path in (Path(__file__), ROOT / "batch/export.py"))
+    made_by = "".join(path.read_text() for path in (Path(__file__), *(ROOT / "batch" / name for name in EXPORTER)))
     mark = WEIGHTS / "made-by.txt"
     if not mark.is_file() or mark.read_text() != made_by:
         print(f"making random weights of {NAME} in {WEIGHTS}", file=sys.stderr)
@@ -42,6 +41,7 @@ def write(folder: Path) -> None:
     (folder / "transformers").mkdir(parents=True)
     write_checkpoint(checkpoint := folder / "open_clip" / "checkpoint.pt")
     export_model(NAME, str(checkpoint), folder / "ours")
+    export_model(NAME, str(checkpoint), folder / "ours-int8", "int8")
     write_transformers(folder / "transformers")
 
 
