@@ -54,7 +54,7 @@ Measured = dict[str, list[float]]
 
 def measure(quick: bool) -> Iterator[Row]:
     """Rows of the section."""
-    starts, rounds = (1, 2) if quick else (7, 15)
+    starts, rounds = (1, 2) if quick else (5, 15)
     encoders = (*OURS, *PEERS)
     for name in ("ours", *PEERS):
         peers.python(name)
