@@ -38,7 +38,7 @@ console = Console(stderr=True, highlight=False)
 
 def measure(quick: bool) -> Iterator[Row]:
     """Rows of the section."""
-    images, rounds = (128, 1) if quick else (256, 5)
+    images, rounds = (64, 1) if quick else (192, 3)
     for name in ("ours", *PEERS):
         peers.python(name)
     peers.copy_code()
