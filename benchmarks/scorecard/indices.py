@@ -21,9 +21,9 @@ from imagesearch.index.opensearch_mapping import METHODS, index_body
 
 MERGE_SECONDS = 1_800
 BYTE_SCALE = 127 * DIM**0.5 / 3.5
-"""A component of a unit vector is some 1 / sqrt(dim) large: three and a half times that gets the largest value of a byte,
-and the few that are larger are cut. Cosines know no scale. By exact search of 20,000, recall@10 is 0.987 so, 0.980 with
-five times that, 0.956 with two and a half."""
+"""A component of a unit vector is some 1 / sqrt(dim) large: three and a half times that gets the largest value of a
+byte, and the few that are larger are cut. Cosines know no scale. By exact search of 20,000, recall@10 is 0.987 so,
+0.980 with five times that, 0.956 with two and a half."""
 console = Console(stderr=True, highlight=False)
 
 
