@@ -18,6 +18,7 @@ from rich.table import Table
 from benchmarks.scorecard.indices import console, filled
 from benchmarks.scorecard.knn import WARM_UP, K, compare, filtered, label
 from benchmarks.scorecard.photos import photos
+from benchmarks.scorecard.report import figure
 from benchmarks.scorecard.rows import Row
 from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.index import open_index
@@ -52,8 +53,8 @@ def grow(sizes: Sequence[int], embedded: Sequence[int], searches: int) -> Iterat
         ]
         memory, disk = index.footprint()
         measured = (index.seconds, statistics.median(times[WARM_UP:]), memory * size, disk * size)
-        for series, figure in zip(figures.values(), measured, strict=True):
-            series.append(figure)
+        for series, value in zip(figures.values(), measured, strict=True):
+            series.append(value)
     whats = {
         "index-time": ("time to index, until all can be searched", "s", 1),
         "search-p50": ("p50 of a search", "ms", 1),
@@ -61,7 +62,7 @@ def grow(sizes: Sequence[int], embedded: Sequence[int], searches: int) -> Iterat
         "disk": ("the index on disk", "MB", 1e6),
     }
     for name, (what, unit, divisor) in whats.items():
-        yield _row(f"growth-{name}", f"OpenSearch: {what}", sizes, [f / divisor for f in figures[name]], unit)
+        yield _row(f"growth-{name}", f"OpenSearch: {what}", sizes, [value / divisor for value in figures[name]], unit)
     exact = [_embedded_p50(size, searches) for size in embedded]
     yield _row("growth-search-p50-embedded", "embedded index, exact: p50 of a search", embedded, exact, "ms")
 
@@ -86,7 +87,7 @@ def _embedded_p50(size: int, searches: int) -> float:
 def _row(key: str, what: str, sizes: Sequence[int], figures: Sequence[float], unit: str) -> Row:
     exponent = float(np.polyfit(np.log(sizes), np.log(figures), 1)[0])
     measured = ", ".join(
-        f"{label(size)} {figure:.3g} {unit}" for size, figure in sorted(zip(sizes, figures, strict=True))
+        f"{label(size)} {figure(value)} {unit}" for size, value in sorted(zip(sizes, figures, strict=True))
     )
     return Row(key, f"{what} grows as n to the power of", "", "exponent", exponent, note=measured)
 

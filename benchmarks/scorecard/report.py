@@ -3,7 +3,7 @@
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,17 @@ from benchmarks.scorecard.rows import Row
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT, PLOT = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
 BEGIN, END = "<!-- scorecard: `make bench` writes what is between here -->", "<!-- and here -->"
+TITLES = {
+    "query": "The query path",
+    "precision": "int8 beside fp32",
+    "batch": "Batch encoding",
+    "loader": "Loading",
+    "knn": "Approximate search",
+    "growth": "Growth",
+    "api": "Under load",
+    "cost": "Cost",
+}
+"""Of the sections, in their order."""
 PACKAGES = ("onnxruntime", "torch", "open_clip_torch", "transformers", "numpy", "pillow", "opensearch-py")
 
 
@@ -47,12 +58,17 @@ def cells(row: Row) -> tuple[str, str, str, str, str, str, str]:
     return (
         row.what,
         row.against,
-        f"{figure(row.ours)} {row.unit}",
-        "" if row.theirs is None else f"{figure(row.theirs)} {row.unit}",
+        amount(row.ours, row.unit),
+        "" if row.theirs is None else amount(row.theirs, row.unit),
         "" if row.ratio is None else figure(row.ratio),
         "" if row.target is None else f"≥ {row.target:g}",
         {True: "met", False: "missed", None: ""}[row.met],
     )
+
+
+def amount(value: float, unit: str) -> str:
+    """A value with its unit."""
+    return f"{value:.5f} cosine" if unit == "cosine" else f"{figure(value)} {unit}"
 
 
 def figure(value: float) -> str:
@@ -62,20 +78,22 @@ def figure(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def write_document(rows: Sequence[Row], seconds: float) -> None:
-    """Put the table and the plot into docs/benchmarks.md, in the place that is marked there."""
-    lines = [BEGIN, "", f"Measured in {seconds / 60:.0f} minutes: {machine()}.", "", f"![Ratios]({PLOT.name})", ""]
-    lines += ["| what | against | ours | theirs | ratio | target | | spread of ours, remarks |"]
-    lines += ["|---|---|---:|---:|---:|---:|---|---|"]
-    for row in rows:
-        spread = f"{figure(row.spread[0])} to {figure(row.spread[1])}" if row.spread else ""
-        remarks = "; ".join(filter(None, (spread, row.note)))
-        lines.append("| " + " | ".join((*cells(row), remarks)) + " |")
+def write_document(sections: Mapping[str, Sequence[Row]], seconds: float) -> None:
+    """Put a table for each section, and the plot, into docs/benchmarks.md, in the place that is marked there."""
+    lines = [BEGIN, "", f"Measured in {seconds / 60:.0f} minutes: {machine()}.", "", f"![Ratios]({PLOT.name})"]
+    for section, rows in sections.items():
+        lines += ["", f"### {TITLES[section]}", ""]
+        lines += ["| what | against | ours | theirs | ratio | target | | spread of ours, remarks |"]
+        lines += ["|---|---|---:|---:|---:|---:|---|---|"]
+        for row in rows:
+            spread = f"{figure(row.spread[0])} to {figure(row.spread[1])}" if row.spread else ""
+            remarks = "; ".join(filter(None, (spread, row.note)))
+            lines.append("| " + " | ".join((*cells(row), remarks)) + " |")
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     DOCUMENT.write_text(before + "\n".join([*lines, "", END]) + after)
-    draw(rows)
+    draw([row for rows in sections.values() for row in rows])
 
 
 def draw(rows: Sequence[Row]) -> None:

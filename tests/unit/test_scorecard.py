@@ -61,8 +61,9 @@ def test_the_document_gets_the_table_in_its_place(tmp_path: Path, monkeypatch: p
     document.write_text(f"# Before\n\n{report.BEGIN}\nold\n{report.END}\n\nAfter\n")
     monkeypatch.setattr(report, "DOCUMENT", document)
     monkeypatch.setattr(report, "draw", lambda _: None)
-    report.write_document([TIME, RECALL, STATED], 60)
+    report.write_document({"query": [TIME, STATED], "knn": [RECALL]}, 60)
     text = document.read_text()
+    assert text.index("### The query path") < text.index("| a warm query") < text.index("### Approximate search")
     assert text.startswith("# Before\n")
     assert text.endswith("\nAfter\n")
     assert "| a warm query | torch | 20.0 ms | 100 ms | 5.00 | ≥ 5 | met | 10.0 to 40.0 |" in text
