@@ -6,7 +6,7 @@
   script, as the product's engine `lucene-sq`.
 - `byte`: `data_type: byte`, components scaled to its range, and no floats anywhere.
 
-All are asked as the product asks: 100 candidates, the best ten of them. growth.py measures a larger index of floats.
+All are asked as the product asks: 300 candidates, the best ten of them. growth.py measures a larger index of floats.
 $SCORECARD_KNN names other sizes to measure all three at, such as 200000,1000000.
 """
 

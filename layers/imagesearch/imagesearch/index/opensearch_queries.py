@@ -9,9 +9,10 @@ from imagesearch.index.base import MAX_RESULTS, Float32
 from imagesearch.index.documents import extra_term
 from imagesearch.index.filters import EXTRA, AllOf, And, AnyOf, Exists, Filter, Near, Not, Or, Range, Value, known_field
 
-CANDIDATES = (100, 1_000, MAX_RESULTS)
-"""How many neighbours the graph is asked for: the first that covers offset + k. Fewer than 100 cost recall; and pages
-of one query come from the same candidates, so that nothing is repeated or left out between them."""
+CANDIDATES = (300, 1_000, MAX_RESULTS)
+"""How many neighbours the graph is asked for: the first that covers offset + k. Fewer cost recall (a hundred find 0.988
+of the ten nearest of 200,000, 300 find 0.995, in the same time); and pages of one query come from the same candidates,
+so that nothing is repeated or left out between them."""
 WITHOUT_DERIVED = {"excludes": ["id", "location", "orientation", "present", "extra_values", "words"]}
 """What searches need of a document, and no answer does."""
 IDS_ALONE = {"_source": False, "stored_fields": "_none_"}
