@@ -49,7 +49,7 @@ lint-template: setup-test  ## Check template.yaml: cfn-lint, SAM, checkov
 bench: setup-bench  ## Measure all, side by side with what one would use instead, in half an hour (SECTIONS="query loader")
 	$(RUN) python -m benchmarks.scorecard $(SECTIONS) $(if $(WRITE),--write --keep)
 
-bench-quick: setup-bench  ## Measure a little of it, in three minutes
+bench-quick: setup-bench  ## Measure the most important of it, little, in three minutes
 	$(RUN) python -m benchmarks.scorecard --quick $(SECTIONS) $(if $(WRITE),--keep)
 
 openapi: setup-test  ## Write docs/openapi.json anew, after a change of the API

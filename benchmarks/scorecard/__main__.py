@@ -23,13 +23,13 @@ from benchmarks.scorecard import cost, report
 from benchmarks.scorecard.rows import Row, load, save
 
 SECTIONS = [section for section in report.TITLES if section != "cost"]
+QUICK = ["query", "batch", "loader", "knn"]
+"""Sections of a quick run, where none is named."""
 RATIOS = Path(__file__).parent / "ratios.json"
 RESULTS = report.ROOT / ".bench"
 MARGIN, MARGIN_OF_ACCURACY = 0.30, 0.01
 """How much worse than the kept one a ratio may be: of times, which differ from run to run, and of recalls, which
 don't."""
-ACCURACY = ("recall@10", "R@1", "cosine")
-"""Units of what isn't a time."""
 
 console = Console(highlight=False)
 
@@ -38,7 +38,11 @@ def main() -> int:
     """Run the sections, report, and tell whether anything failed or got worse."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scorecard", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"one of {', '.join(SECTIONS)}; all if none")
-    parser.add_argument("--quick", action="store_true", help="measure little, in less than 3 minutes")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"measure little, in three minutes; of {', '.join(QUICK)} if no section is named",
+    )
     parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
     parser.add_argument("--keep", action="store_true", help="keep the ratios, for later runs to be held against")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
@@ -51,7 +55,7 @@ def main() -> int:
         return 0
 
     started = time.perf_counter()
-    measured, failed = run_all(options.sections or SECTIONS, options.quick)
+    measured, failed = run_all(options.sections or (QUICK if options.quick else SECTIONS), options.quick)
     measured["cost"] = list(cost.measure([row for rows in measured.values() for row in rows]))
     rows = [row for section in measured.values() for row in section]
     seconds = time.perf_counter() - started
@@ -94,7 +98,7 @@ def compare(rows: Sequence[Row], kept: Mapping[str, float]) -> list[str]:
     lines = []
     for row in rows:
         before = kept.get(row.key)
-        margin = MARGIN_OF_ACCURACY if row.unit in ACCURACY else MARGIN
+        margin = MARGIN_OF_ACCURACY if row.unit in report.ACCURACY else MARGIN
         if before and row.ratio is not None and row.ratio < before * (1 - margin):
             lines.append(f"{row.key}: ratio {row.ratio:.3g}, kept is {before:.3g}, and {margin:.0%} less is allowed")
     return lines

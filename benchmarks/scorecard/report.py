@@ -15,6 +15,8 @@ from benchmarks.scorecard.rows import Row
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT, PLOT = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
 BEGIN, END = "<!-- scorecard: `make bench` writes what is between here -->", "<!-- and here -->"
+ACCURACY = ("recall@10", "R@1", "cosine")
+"""Units of what is no time and no size."""
 TITLES = {
     "query": "The query path",
     "precision": "int8 beside fp32",
@@ -97,17 +99,17 @@ def write_document(sections: Mapping[str, Sequence[Row]], seconds: float) -> Non
 
 
 def draw(rows: Sequence[Row]) -> None:
-    """Plot the ratios that have a target, each with its target."""
+    """Plot the ratios of times and sizes that have a target, each with its target, by their keys."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "scorecard"  # the same figures give the same file
+    mpl.rcParams |= {"svg.hashsalt": "scorecard", "svg.fonttype": "none"}  # the same figures give the same, small file
     from matplotlib import pyplot
 
-    drawn = [row for row in rows if row.target and row.ratio and row.unit != "recall@10"]
-    figure_, axes = pyplot.subplots(figsize=(9, 0.32 * len(drawn) + 1), layout="constrained")
+    drawn = [row for row in rows if row.target and row.ratio and row.unit not in ACCURACY]
+    figure_, axes = pyplot.subplots(figsize=(9, 0.26 * len(drawn) + 1), layout="constrained")
     colours = ["#2a7f62" if row.met else "#b5483a" for row in drawn]
-    names = [f"{row.what}, against {row.against}" for row in drawn]
+    names = [row.key for row in drawn]
     axes.barh(names, [row.ratio - 1 for row in drawn if row.ratio], left=1, color=colours)
     axes.scatter([row.target for row in drawn if row.target], names, marker="|", s=160, color="black", label="target")
     axes.set_xscale("log")
