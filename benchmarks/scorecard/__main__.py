@@ -23,7 +23,7 @@ from benchmarks.scorecard import cost, report
 from benchmarks.scorecard.rows import Row, load, save
 
 SECTIONS = [section for section in report.TITLES if section != "cost"]
-QUICK = ["query", "batch", "loader", "knn"]
+QUICK = ["query", "loader"]
 """Sections of a quick run, where none is named."""
 RATIOS = Path(__file__).parent / "ratios.json"
 RESULTS = report.ROOT / ".bench"
