@@ -81,7 +81,7 @@ class OpenSearchIndex:
         self.shards = shards
         self._server = Server(url)
         self._client = self._server.client
-        self._nearest = partial(nearest, rescore=engine == "lucene-sq")
+        self._nearest = partial(nearest, rescore=METHODS[engine].rescore)
 
     def create(self) -> None:
         """See VectorIndex. What the mapping of an index made earlier lacks is added; images in it don't have it yet.
@@ -306,8 +306,10 @@ class OpenSearchIndex:
     def _send(self, request: "_BulkRequest") -> BulkResult:
         """Send one bulk request; actions that OpenSearch was too busy for are sent again, after ever longer waits."""
         result = BulkResult(rejected=request.rejected)
+        if not request.items:
+            return result
         waiting, why, passing = request.items, "", 429
-        for _ in _patiently() if waiting else ():
+        for _ in _patiently():
             with self._server.errors():
                 answer = self._client.bulk(
                     index=self.name,
@@ -332,14 +334,12 @@ class OpenSearchIndex:
                     case status:  # 403 when its disk is full, 500: no fault of this one document
                         why = reason_of(outcome["error"])
                         raise VectorIndexError(f"OpenSearch at {self._server.where} answers {status} to a write: {why}")
+            if not busy:
+                return result
             waiting = busy
-            if not waiting:
-                break
-        if waiting:
-            raise PASSING[passing](
-                f"OpenSearch at {self._server.where} took no {len(waiting)} actions, {ATTEMPTS} times: {passing} {why}"
-            )
-        return result
+        raise PASSING[passing](
+            f"OpenSearch at {self._server.where} took no {len(waiting)} actions, {ATTEMPTS} times: {passing} {why}"
+        )
 
 
 @dataclass(slots=True)

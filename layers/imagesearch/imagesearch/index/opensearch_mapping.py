@@ -13,6 +13,7 @@ What the mapping rests on:
   really deleted after `index.gc_deletes`, and at each restart; an upsert that came late would bring the photo back.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from imagesearch.index.base import MAX_RESULTS
@@ -20,28 +21,36 @@ from imagesearch.index.base import MAX_RESULTS
 KEYWORD = {"type": "keyword", "ignore_above": 8_191}  # characters; Lucene takes 32,766 bytes
 LOOKUP = {**KEYWORD, "doc_values": False}
 LONG, DOUBLE = {"type": "long"}, {"type": "double"}
-METHODS: dict[str, dict[str, Any]] = {
-    "lucene": {"mode": "in_memory", "compression_level": "1x"},
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to keep vectors: the plugin's engine, what the mapping says of it, and whether searches have to compare."""
+
+    engine: str
+    vector: dict[str, str]
+    rescore: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "lucene": Method("lucene", {"mode": "in_memory", "compression_level": "1x"}),
     # Seven bits a component in memory, a quarter of the size; searches compare the best with the floats on disk.
-    "lucene-sq": {"mode": "on_disk", "compression_level": "4x"},
+    "lucene-sq": Method("lucene", {"mode": "on_disk", "compression_level": "4x"}, rescore=True),
     # One bit a component in memory, 0.2 GB a million of 512; the best are then compared at full precision from disk.
-    "faiss": {"mode": "on_disk", "compression_level": "32x"},
+    "faiss": Method("faiss", {"mode": "on_disk", "compression_level": "32x"}),
 }
 
 
 def index_body(dim: int, engine: str, shards: int) -> dict[str, Any]:
     """Settings and mapping of an index for vectors of `dim`; whatever the plugin has a default for is written out."""
+    method = METHODS[engine]
     vector = {
         "type": "knn_vector",
         "dimension": dim,
         "data_type": "float",
         "space_type": "cosinesimil",
-        **METHODS[engine],
-        "method": {
-            "name": "hnsw",
-            "engine": engine.removesuffix("-sq"),
-            "parameters": {"m": 16, "ef_construction": 100},
-        },
+        **method.vector,
+        "method": {"name": "hnsw", "engine": method.engine, "parameters": {"m": 16, "ef_construction": 100}},
     }
     properties = {
         "id": {"type": "keyword"},
