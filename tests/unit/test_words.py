@@ -37,6 +37,11 @@ def test_words_of_words_are_the_same_words(text: str) -> None:
     assert all(len(" ".join(words).split()) == len(words) and 1 <= len(word) <= MAX_WORD for word in words)
 
 
+@given(st.text(st.characters(max_codepoint=0x7F)))
+def test_words_of_ascii_are_those_of_any_text(text: str) -> None:
+    assert [*words_of(text), "e"] == words_of(f"{text} é")
+
+
 def test_title_and_tags_count_more_often() -> None:
     metadata = ImageMetadata(uri="x", title="Two dogs", description="a dog", tags=("Old Town", "sea"))
     assert weighted_words(metadata) == [*["two", "dogs"] * 3, *["old", "town", "sea"] * 2, "a", "dog"]
