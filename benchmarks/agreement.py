@@ -17,7 +17,6 @@ from rich.progress import track
 from rich.table import Table
 
 from imagesearch.clip.model import Encoder, Float32
-from imagesearch.clip.preprocess import preprocess
 from imagesearch.images import open_image
 
 DEPTHS = (1, 5, 10)
@@ -79,7 +78,7 @@ class Search:
     @cached_property
     def vectors(self) -> Float32:
         """Of the photos."""
-        return self._encode(self._first, [photo.path for photo in self.photos])
+        return encode_files(self._first, [photo.path for photo in self.photos])
 
     def by_title(self) -> dict[str, Agreement]:
         """Titles as queries, for each encoder; empty where no photo has one."""
@@ -100,7 +99,7 @@ class Search:
 
     def by_picture(self, paths: Sequence[Path], right: Sequence[int], altered: bool = False) -> dict[str, Agreement]:
         """Pictures as queries, for each encoder; `right` has the number of the photo that each should find."""
-        queries = {name: self._encode(encoder, paths, altered) for name, encoder in self.encoders.items()}
+        queries = {name: encode_files(encoder, paths, altered) for name, encoder in self.encoders.items()}
         return self._agreements(queries, right)
 
     def _agreements(self, queries: Mapping[str, Float32], right: Sequence[int]) -> dict[str, Agreement]:
@@ -120,15 +119,14 @@ class Search:
             )
         return agreements
 
-    def _encode(self, encoder: Encoder, paths: Sequence[Path], altered: bool = False) -> Float32:
-        vectors = []
-        for start in track(range(0, len(paths), 32), "encoding", transient=True, console=progress):
-            pixels = []
-            for path in paths[start : start + 32]:
-                image = open_image(path.read_bytes(), target=encoder.info.image_size).image
-                pixels.append(preprocess(alter(image) if altered else image, encoder.info))
-            vectors.append(encoder.encode_pixels(np.stack(pixels)))
-        return np.concatenate(vectors)
+
+def encode_files(encoder: Encoder, paths: Sequence[Path], altered: bool = False) -> Float32:
+    """Embeddings of the pictures in these files, (n, dim) of length 1; of altered copies of them if `altered`."""
+    vectors = []
+    for start in track(range(0, len(paths), 32), "encoding", transient=True, console=progress):
+        images = [open_image(path, target=encoder.info.image_size).image for path in paths[start : start + 32]]
+        vectors.append(encoder.encode_images([alter(image) for image in images] if altered else images))
+    return np.concatenate(vectors)
 
 
 def alter(image: Image.Image) -> Image.Image:

@@ -15,29 +15,27 @@
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from retrieval import draw_openmoji, read_titles
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.agreement import encode_files
+from benchmarks.scorecard.opensearch import server_url
 from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.clip.onnx import OnnxEncoder
-from imagesearch.images import open_image
 from imagesearch.index import open_index
 from imagesearch.index.base import Float32, Upsert
 from imagesearch.index.filters import AnyOf
 from imagesearch.records import ImageMetadata
 from imagesearch.statistics import CollectionStatistics
 from local.demo import MODEL, SAMPLES
-from local.opensearch import LocalOpenSearch
 
 VECTORS, K, QUERIES = 20_000, 10, 200
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001)
@@ -65,13 +63,8 @@ def measure_filters() -> None:
     collection = ClipLike()
     vectors, queries = collection.vectors(VECTORS), collection.queries(QUERIES)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("OPENSEARCH_JAVA_OPTS", "-Xms2g -Xmx2g")  # the compiler that servers have
-        server = LocalOpenSearch(Path(folder, "opensearch"))
-        try:
-            for name, url in (("duckdb", f"duckdb://{folder}/index.duckdb"), ("opensearch", server.start())):
-                console.print(filter_table(name, url, vectors, queries))
-        finally:
-            server.delete()
+        for name, url in (("duckdb", f"duckdb://{folder}/index.duckdb"), ("opensearch", server_url())):
+            console.print(filter_table(name, url, vectors, queries))
 
 
 def filter_table(name: str, url: str, vectors: Float32, queries: Float32) -> Table:
@@ -121,8 +114,8 @@ def measure_confidence() -> None:
         titles = sorted(drawn)
         emoji = json.loads((folder / "node_modules" / "openmoji" / "data" / "openmoji.json").read_text())
         topics = {one["annotation"].lower(): one["subgroups"] for one in emoji}
-        openmoji_pictures = encode(encoder, [folder / drawn[title] for title in titles])
-        noto_pictures = encode(encoder, [SAMPLES / noto[title] for title in titles])
+        openmoji_pictures = encode_files(encoder, [folder / drawn[title] for title in titles])
+        noto_pictures = encode_files(encoder, [SAMPLES / noto[title] for title in titles])
     texts = np.concatenate([encoder.encode_text([title]) for title in titles])
 
     areas = Table("collection", "absent", "queries", "AUC of the cosine", "AUC of confidence")
@@ -173,14 +166,6 @@ def area_of_both(answer: dict[str, tuple[Bool, Float32, Float32]], kinds: tuple[
     """The AUC of the cosine and of confidence, for these kinds of queries together."""
     there, tops, sure = (np.concatenate([answer[kind][column] for kind in kinds]) for column in range(3))
     return area(there, tops), area(there, sure)
-
-
-def encode(encoder: OnnxEncoder, paths: list[Path]) -> Float32:
-    """Embeddings of the pictures: (n, dim), of length 1."""
-    size = encoder.info.image_size
-    images: list[Image.Image] = [open_image(path.read_bytes(), target=size).image for path in paths]
-    chunks = [encoder.encode_images(images[start : start + 64]) for start in range(0, len(images), 64)]
-    return np.concatenate(chunks)
 
 
 def area(there: Bool, scores: Float32) -> float:

@@ -10,12 +10,10 @@ import argparse
 import json
 import os
 import statistics as averages
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.scorecard.opensearch import server_url
 from benchmarks.scorecard.photos import THINGS, photo_id, photos
 from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.clip.model import Float32, ModelInfo
@@ -35,7 +34,6 @@ from imagesearch.service import Service
 from imagesearch.settings import Settings
 from imagesearch.statistics import CollectionStatistics
 from local.context import LambdaContext
-from local.opensearch import LocalOpenSearch
 from local.stack import QUIET
 
 console = Console(highlight=False)
@@ -123,12 +121,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--opensearch", action="store_true", help="a real OpenSearch instead of the embedded index")
     options = parser.parse_args()
-    server = LocalOpenSearch(Path(tempfile.mkdtemp(prefix="opensearch-"))) if options.opensearch else None
-    try:
-        measure(server.start() if server else "duckdb://", options.images, options.rounds)
-    finally:
-        if server:
-            server.delete()
+    measure(server_url() if options.opensearch else "duckdb://", options.images, options.rounds)
 
 
 def measure(url: str, images: int, rounds: int) -> None:

@@ -21,16 +21,15 @@ from rich.console import Console
 
 from benchmarks.scorecard.instances import instances
 from benchmarks.scorecard.mix import SHARES, Answer, Mix, ask_for
-from benchmarks.scorecard.pictures import INFO, MODEL, Picture, documents, pictures
+from benchmarks.scorecard.opensearch import server_url
+from benchmarks.scorecard.pictures import INFO, Picture, documents, pictures
 from benchmarks.scorecard.rows import Row
 from imagesearch.index import open_index
 from imagesearch.statistics import CollectionStatistics, statistics_key
 from imagesearch.storage import FolderStorage
-from local.opensearch import LocalOpenSearch
+from local.demo import MODEL
 
 CLIENTS = (1, 4, 16)
-JAVA_OPTIONS = "-Xms1g -Xmx1g"
-"""The tests' server stops compiling early to start early; this one is to be fast."""
 PARTS = ("encode", "search", "sign")
 
 console = Console(stderr=True, highlight=False)
@@ -58,11 +57,8 @@ def _searched(some: tuple[Picture, ...], count: int) -> Iterator[None]:
     """An OpenSearch with `count` documents made of `some` pictures, in the environment of instances."""
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        running.enter_context(patch.dict(os.environ, OPENSEARCH_JAVA_OPTS=JAVA_OPTIONS))
-        server = LocalOpenSearch(Path(tempfile.mkdtemp(prefix="opensearch-")))
-        running.callback(server.delete)
         console.print("starting OpenSearch")
-        url = server.start()
+        url = server_url()
         index = open_index(url, INFO.fingerprint, INFO.embed_dim)
         console.print(f"indexing {count:,} documents")
         index.bulk(documents(some, count))

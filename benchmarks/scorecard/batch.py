@@ -24,6 +24,7 @@ from benchmarks.scorecard.weights import ARTIFACT, make_weights
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.images import open_image
 from local.containers import ROOT
+from local.demo import MODEL, SAMPLES
 
 LOOPS = Path(__file__).with_name("loops.py")
 DECODING = Path(__file__).with_name("decoding.py")
@@ -31,7 +32,6 @@ PEERS = {
     "open_clip": "the plain loop: open_clip, Pillow, DataLoader",
     "clip-retrieval": "clip-retrieval's inference, open_clip:ViT-B-32-quickgelu",
 }
-TINY = ROOT / "models" / "tiny"
 
 console = Console(stderr=True, highlight=False)
 
@@ -98,9 +98,9 @@ def rows_of_decoding(small: Path, large: Path, rounds: int) -> Iterator[Row]:
 def row_of_cosines(folder: Path, count: int) -> Row:
     """How near the quicker decoding of large photos comes to the exact one, as the tiny model sees them."""
     folder.mkdir()
-    encoder = OnnxEncoder(TINY)
+    encoder = OnnxEncoder(MODEL)
     cosines = []
-    for path in track(sorted((TINY / "photos").glob("*.webp"))[:count], "cosines", console=console, transient=True):
+    for path in track(sorted(SAMPLES.glob("*.webp"))[:count], "cosines", console=console, transient=True):
         photo = folder / "photo.jpg"
         with Image.open(path) as picture:
             on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))

@@ -2,8 +2,8 @@
 
     python -m benchmarks.scorecard.growth [--sizes 10000,100000,1000000] [--embedded 10000,100000]
 
-An exponent of 1 grows as the collection does, 0 doesn't grow. Of the largest index, which
-takes minutes to fill, recall is measured too, as in knn.py.
+An exponent of 1 grows as the collection does, 0 doesn't grow. Of the largest index, which takes minutes to fill, recall
+is measured too, as in knn.py.
 """
 
 import argparse

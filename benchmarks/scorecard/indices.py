@@ -40,7 +40,7 @@ class Way:
 
 WAYS = {
     "float": Way({}, ("vex", "vec")),
-    "sq": Way(METHODS["lucene-sq"], ("vex", "veq")),
+    "sq": Way(METHODS["lucene-sq"].vector, ("vex", "veq")),
     "byte": Way(
         {"data_type": "byte", "mode": None, "compression_level": None},
         ("vex", "vec"),

@@ -8,12 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
+from local.containers import ROOT
 from local.gateway import Gateway
 from local.stack import QUIET, without_metrics
-
-ROOT = Path(__file__).parents[2]
 
 
 @contextmanager

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.agreement import encode_files
 from imagesearch.clip.model import Float32, ModelInfo
 from imagesearch.clip.onnx import OnnxEncoder
-from imagesearch.images import open_image
 from imagesearch.index.base import Upsert
 from imagesearch.records import ImageMetadata
+from local.demo import MODEL, SAMPLES
 
-MODEL = Path(__file__).parents[2] / "models" / "tiny"
-PHOTOS = MODEL / "photos"
 INFO = ModelInfo.load(MODEL)
 SPREAD = 0.35
 """Length of what is added to a vector for a variant of its picture: its cosine with the picture is about 0.94."""
@@ -37,13 +36,11 @@ class Picture:
 @cache
 def pictures(count: int) -> tuple[Picture, ...]:
     """`count` of the demo's pictures, spread over all of them."""
-    with (PHOTOS / "photos.csv").open(encoding="utf-8", newline="") as table:
+    with (SAMPLES / "photos.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=int)]
-    paths = [PHOTOS / row["path"] for row in rows]
-    encoder = OnnxEncoder(MODEL)
-    batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
-    vectors = np.concatenate([encoder.encode_images([open_image(path).image for path in batch]) for batch in batches])
+    paths = [SAMPLES / row["path"] for row in rows]
+    vectors = encode_files(OnnxEncoder(MODEL), paths)
     return tuple(
         Picture(path, row["title"], tuple(row["tags"].split("|")), row["color"], vector)
         for path, row, vector in zip(paths, rows, vectors, strict=True)

@@ -21,8 +21,8 @@ from benchmarks.scorecard.weights import ARTIFACT, ARTIFACT_INT8, EXPORTER, make
 from imagesearch.clip.onnx import OnnxEncoder
 from imagesearch.clip.preprocess import preprocess_batch
 from local.containers import ROOT
+from local.demo import MODEL, SAMPLES
 
-TINY = ROOT / "models" / "tiny"
 TEXT = "two dogs on a beach at sunset"
 IN_SAMPLE = "the bundled model on the drawings that it was trained on, vectors by fp32; no real weights were at hand"
 HELD_OUT = "the bundled model on OpenMoji's drawings, which it never saw, vectors by fp32"
@@ -34,8 +34,8 @@ FULL = {OURS: ARTIFACT_INT8, THEIRS: ARTIFACT}
 
 def measure(quick: bool) -> Iterator[Row]:
     """Retrieval, cosines, time of a query and size; in full also retrieval with a vendor that was held out."""
-    tiny = {THEIRS: OnnxEncoder(TINY), OURS: OnnxEncoder(make_artifact())}  # its fp16 weights are exact
-    search = Search(read_photos(TINY / "photos" / "photos.csv", 300 if quick else 2000), tiny)
+    tiny = {THEIRS: OnnxEncoder(MODEL), OURS: OnnxEncoder(make_artifact())}  # its fp16 weights are exact
+    search = Search(read_photos(SAMPLES / "photos.csv", 300 if quick else 2000), tiny)
     titles, copies = search.by_title(), search.by_copy()
     yield recall("retrieval-int8", "first hit of a title is right", titles, IN_SAMPLE)
     yield recall("retrieval-int8-picture", "first hit of an altered copy is right", copies, IN_SAMPLE)
@@ -91,7 +91,7 @@ def held_out(search: Search, encoders: dict[str, OnnxEncoder]) -> Iterator[Row]:
 def times(rounds: int) -> Iterator[Row]:
     """Milliseconds of a query on one core, warm, in turns."""
     encoders = {name: OnnxEncoder(folder, threads=1) for name, folder in FULL.items()}
-    pixels = preprocess_batch([Image.open(TINY / "photos" / "dog-face.webp").convert("RGB")], encoders[OURS].info)
+    pixels = preprocess_batch([Image.open(SAMPLES / "dog-face.webp").convert("RGB")], encoders[OURS].info)
     taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(-2, rounds):
         for kind in ("text", "image"):
@@ -131,7 +131,7 @@ def export(folder: Path) -> None:
     """Write the artifact into `folder`."""
     from batch.export import export_model
 
-    export_model("tiny-clip", str(TINY / "checkpoint"), folder, "int8")
+    export_model("tiny-clip", str(MODEL / "checkpoint"), folder, "int8")
 
 
 if __name__ == "__main__":

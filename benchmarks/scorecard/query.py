@@ -9,24 +9,24 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks.scorecard import peers
 from benchmarks.scorecard.jpegs import make_photos
+from benchmarks.scorecard.opensearch import server_url
 from benchmarks.scorecard.processes import Process
 from benchmarks.scorecard.rows import Row, compared
+from benchmarks.scorecard.vectors import DIM, ClipLike
 from benchmarks.scorecard.weights import ARTIFACT, ARTIFACT_INT8, make_weights
 from imagesearch.clip.model import ModelInfo
 from imagesearch.index import open_index
 from imagesearch.index.base import Upsert
 from imagesearch.records import ImageMetadata
-from local.opensearch import LocalOpenSearch
 from local.stack import QUIET
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -44,7 +44,7 @@ QUERIES = (
 """From one word to eleven, three to thirteen tokens with both ends."""
 
 PHOTO = (640, 480)
-INDEXED, DIM = 100, 512
+INDEXED = 100
 
 console = Console(stderr=True, highlight=False)
 
@@ -65,7 +65,7 @@ def measure(quick: bool) -> Iterator[Row]:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
         make_photos(folder / "photos", rounds, PHOTO)
         photos = sorted((folder / "photos").iterdir())
-        url = running.enter_context(opensearch(folder / "opensearch"))
+        url = opensearch()
         yield from rows_of_starts(url, encoders, starts)
         workers = {name: running.enter_context(worker(name, url)) for name in encoders}
         yield from rows_of_texts(workers, rounds)
@@ -89,26 +89,16 @@ def worker(name: str, url: str) -> Process:
     return Process(peers.python(kind), WORKER, kind, environment=environment)
 
 
-@contextmanager
-def opensearch(folder: Path) -> Iterator[str]:
+def opensearch() -> str:
     """URL of an OpenSearch with an index for the artifact, which has INDEXED documents."""
-    random = np.random.default_rng(0)
-    centres = random.normal(size=(10, DIM))
-    vectors = centres[random.integers(10, size=INDEXED)] + 0.7 * random.normal(size=(INDEXED, DIM))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    server = LocalOpenSearch(folder)
-    try:
-        index = open_index(url := server.start(), ModelInfo.load(ARTIFACT).fingerprint, DIM, "lucene")
-        index.create()
-        names = [f"{number:06d}.jpg" for number in range(INDEXED)]
-        index.bulk(
-            Upsert(name, 1, vector, ImageMetadata(uri=f"s3://photos/{name}"))
-            for name, vector in zip(names, vectors, strict=True)
-        )
-        index.refresh()
-        yield url
-    finally:
-        server.delete()
+    index = open_index(url := server_url(), ModelInfo.load(ARTIFACT).fingerprint, DIM)
+    names = [f"{number:06d}.jpg" for number in range(INDEXED)]
+    index.bulk(
+        Upsert(name, 1, vector, ImageMetadata(uri=f"s3://photos/{name}"))
+        for name, vector in zip(names, ClipLike().vectors(INDEXED), strict=True)
+    )
+    index.refresh()
+    return url
 
 
 def rows_of_starts(url: str, encoders: tuple[str, ...], starts: int) -> Iterator[Row]:

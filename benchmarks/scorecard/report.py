@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.scorecard.rows import Row
+from local.containers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT, PLOT = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
 BEGIN, END = "<!-- scorecard: `make bench` writes what is between here -->", "<!-- and here -->"
 ACCURACY = ("recall@10", "R@1", "cosine")

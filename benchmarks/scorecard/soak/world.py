@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scorecard.instances import instances
-from benchmarks.scorecard.pictures import INFO, MODEL
+from benchmarks.scorecard.pictures import INFO
 from imagesearch.index import open_index
 from imagesearch.index.base import VectorIndex
 from imagesearch.storage import S3Storage
 from local.aws import Aws, Bucket, Poller, Queue
 from local.context import Handler
+from local.demo import MODEL
 from local.faults import Fault, FaultProxy, ProxyRequest, Reply
 from local.opensearch import LocalOpenSearch
 from local.stack import BUCKET, QUIET, environment, without_metrics
