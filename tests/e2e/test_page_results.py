@@ -43,10 +43,25 @@ def test_scrolling_goes_through_all_images_without_repeats(page: Page, site: str
     while more.is_visible():
         shown = cards(page).count()
         scroll_down(page)
-        page.wait_for_function("(shown) => grid.children.length > shown || more.hidden", arg=shown)
+        page.wait_for_function("(shown) => view.hits.length > shown || more.hidden", arg=shown)
     found = ids(page)
     assert f"{len(found)} of {len(found)} images" in page.locator("#summary").inner_text()
     assert len(set(found)) == len(found) > 150
+
+
+def test_of_changes_reported_together_the_last_counts(page: Page, site: str) -> None:
+    """A busy browser says at once that the end of the page was out of sight and has come into sight."""
+    page.add_init_script(
+        """window.IntersectionObserver = class {
+            constructor(tell) { window.tell = (...seen) => tell(seen.map((isIntersecting) => ({ isIntersecting }))); }
+            observe() {}
+            unobserve() {}
+        }"""
+    )
+    page.goto(f"{site}?q=dog")
+    expect(cards(page)).to_have_count(PAGE_SIZE)
+    page.evaluate("tell(false, true)")
+    expect(cards(page)).to_have_count(2 * PAGE_SIZE)
 
 
 def test_a_button_does_what_scrolling_does(page: Page, site: str) -> None:

@@ -178,7 +178,7 @@ async function loadStock() {
 const idle = () => view.cursor && !more.classList.contains("busy");
 
 const observer = new IntersectionObserver(
-  ([{ isIntersecting }]) => isIntersecting && idle() && !("failed" in more.dataset) && load(),
+  (changes) => changes.at(-1).isIntersecting && idle() && !("failed" in more.dataset) && load(),
   { rootMargin: "0px 0px 600px" },
 );
 
