@@ -16,7 +16,7 @@ from imagesearch.errors import InvalidInput, VectorIndexError
 from imagesearch.index import open_index
 from imagesearch.index.base import MAX_RESULTS, Action, Delete, Facet, Float32, Ranked, Upsert, VectorIndex, VectorQuery
 from imagesearch.index.facets import FIELDS as FACETS
-from imagesearch.index.filters import AnyOf, parse_filter
+from imagesearch.index.filters import And, AnyOf, parse_filter
 from imagesearch.records import ImageMetadata
 
 DIM = 8
@@ -592,6 +592,9 @@ def test_get_answers_with_the_documents_that_are_there(index: VectorIndex) -> No
     assert known == {id: document.metadata for id, document in index.get(["a", "b"]).items()}
     assert known.keys() == {"a", "b"}
     assert index.describe([]) == {}
+    assert index.describe(["a", "b"], filter=AnyOf("title", ("t",))).keys() == {"a"}
+    assert index.describe(["b"], filter=AnyOf("title", ("t",))) == {}
+    assert index.describe(["a", "b"], filter=And(())).keys() == {"a", "b"}
 
 
 def test_each_of_many_documents_comes_with_its_own_vector(index: VectorIndex) -> None:

@@ -117,8 +117,9 @@ class MemoryIndex:
     def get(self, ids: Sequence[str]) -> dict[str, Document]:
         return {id: self.documents[id] for id in ids if id in self.documents}
 
-    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
-        return {id: document.metadata for id, document in self.get(ids).items()}
+    def describe(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, ImageMetadata]:
+        found = self.get(ids)
+        return {id: one.metadata for id, one in found.items() if filter is None or matches(one, filter)}
 
     def count(self, filter: Filter | None = None) -> int:
         return len(self.documents)

@@ -1,4 +1,6 @@
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,9 +8,12 @@ import pytest
 from PIL import Image
 
 from imagesearch.errors import ImageReason, InvalidImage, InvalidInput, NotFound
+from imagesearch.index.base import Ranked, VectorQuery
 from imagesearch.index.filters import AnyOf
 from imagesearch.query import By
 from imagesearch.search import ById, ByImage, ByText, ByVector, Query, Result, Searcher, Term
+
+from .conftest import MemoryIndex
 
 
 def png(colour: str, size: tuple[int, int] = (20, 10)) -> bytes:
@@ -49,6 +54,22 @@ def test_a_filter_holds_for_every_hit(searcher: Searcher) -> None:
     warm = AnyOf("tags", ("warm",))
     assert titles(searcher, by(ByText("blue"), filter=warm)) == ["red", "yellow"]
     assert titles(searcher, by(ById("red"), filter=warm)) == ["yellow"]
+
+
+def test_a_filter_holds_for_what_is_written_while_it_is_searched(
+    searcher: Searcher, index: MemoryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rank = index.rank_many
+
+    def rank_then_write(queries: Sequence[VectorQuery]) -> list[list[Ranked]]:
+        ranked = rank(queries)
+        red = index.documents["red"]
+        index.documents["red"] = replace(red, metadata=red.metadata.model_copy(update={"tags": ("cold",)}))
+        return ranked
+
+    monkeypatch.setattr(index, "rank_many", rank_then_write)
+    warm = by(ByText("red"), k=2, candidates=5, filter=AnyOf("tags", ("warm",)))
+    assert titles(searcher, warm) == ["yellow"]
 
 
 def test_scores_are_cosines(searcher: Searcher) -> None:

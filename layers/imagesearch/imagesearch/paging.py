@@ -4,14 +4,17 @@ from collections.abc import Sequence
 
 from imagesearch.cursor import Candidate
 from imagesearch.index.base import Hit, VectorIndex
+from imagesearch.index.filters import Filter
 from imagesearch.query import Found
 
 
-def look_up(candidates: Sequence[Candidate], k: int, index: VectorIndex) -> tuple[list[Found], tuple[Candidate, ...]]:
+def look_up(
+    candidates: Sequence[Candidate], k: int, index: VectorIndex, filter: Filter | None = None
+) -> tuple[list[Found], tuple[Candidate, ...]]:
     """The next `k` results, as the images are now, and the candidates that come after them.
 
-    What was deleted in the meantime is left out, and the page filled from what follows; where the best of a group of
-    near-duplicates was deleted, the next one stands for it.
+    What was deleted in the meantime, or no longer matches `filter`, is left out, and the page filled from what follows;
+    where the best of a group of near-duplicates is gone, the next one stands for it.
 
     Raises:
         VectorIndexError: the index doesn't answer, or is overloaded.
@@ -20,7 +23,7 @@ def look_up(candidates: Sequence[Candidate], k: int, index: VectorIndex) -> tupl
     read = 0
     while len(page) < k and read < len(candidates):
         chunk = candidates[read : read + k - len(page)]
-        known = index.describe([id for candidate in chunk for id, _ in candidate.images])
+        known = index.describe([id for candidate in chunk for id, _ in candidate.images], filter=filter)
         for candidate in chunk:
             there = [Hit(id, score, known[id]) for id, score in candidate.images if id in known]
             if there:

@@ -141,7 +141,7 @@ class Searcher:
                 Candidate(tuple((one.id, one.score) for one in group), sure.get(group[0].id)) for group in groups
             ]
             start = query.offset if _reads_from_the_start(query) else 0
-            found, rest = look_up(candidates[start:], query.k, self.index)
+            found, rest = look_up(candidates[start:], query.k, self.index, query.filter)
         else:
             found = [Found(hit, sure.get(hit.id)) for hit in kept if isinstance(hit, Hit)]
         return Result(found, rest, facets, no_good_match, encode_ms=0, search_ms=0)

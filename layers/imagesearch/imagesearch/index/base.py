@@ -203,8 +203,8 @@ class VectorIndex(Protocol):
         """The documents with these ids, as of the last refresh; those that don't exist are absent."""
         ...
 
-    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
-        """What is known of the images with these ids: `get` for less, without the vectors."""
+    def describe(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, ImageMetadata]:
+        """What is known of those images with these ids that match `filter`: `get` for less, without the vectors."""
         ...
 
     def count(self, filter: Filter | None = None) -> int:

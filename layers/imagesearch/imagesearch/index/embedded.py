@@ -197,11 +197,12 @@ class EmbeddedIndex:
             for id, version, vector, document in rows
         }
 
-    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+    def describe(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, ImageMetadata]:
         """See VectorIndex."""
+        condition, values = where(filter)
         rows = self._rows(
-            f"SELECT id, document FROM {self._table} WHERE vector IS NOT NULL AND id IN (SELECT unnest(?::VARCHAR[]))",
-            [[id for id in ids if valid_id(id)]],
+            f"SELECT id, document FROM {self._table} WHERE {condition} AND id IN (SELECT unnest(?::VARCHAR[]))",
+            [*values, [id for id in ids if valid_id(id)]],
         )
         return {id: to_metadata(json.loads(document)) for id, document in rows}
 

@@ -31,7 +31,7 @@ from imagesearch.index.base import (
 )
 from imagesearch.index.documents import check_page, check_search, to_document, to_metadata, unit, valid_id
 from imagesearch.index.facets import check_facets
-from imagesearch.index.filters import AnyOf, Filter
+from imagesearch.index.filters import And, AnyOf, Filter
 from imagesearch.index.opensearch_mapping import METHODS, index_body
 from imagesearch.index.opensearch_queries import (
     IDS_ALONE,
@@ -191,9 +191,9 @@ class OpenSearchIndex:
             documents[hit["_id"]] = Document(hit["_id"], hit["_version"], vector, to_metadata(hit["_source"]))
         return documents
 
-    def describe(self, ids: Sequence[str]) -> dict[str, ImageMetadata]:
+    def describe(self, ids: Sequence[str], *, filter: Filter | None = None) -> dict[str, ImageMetadata]:
         """See VectorIndex."""
-        return {hit["_id"]: to_metadata(hit["_source"]) for hit in self._look_up(ids, {})}
+        return {hit["_id"]: to_metadata(hit["_source"]) for hit in self._look_up(ids, {}, filter)}
 
     def count(self, filter: Filter | None = None) -> int:
         """See VectorIndex."""
@@ -229,12 +229,15 @@ class OpenSearchIndex:
         vector = check_search(query.vector, query.k, query.offset, self.dim)
         return self._nearest(vector, query.k, query.offset, query.filter)
 
-    def _look_up(self, ids: Sequence[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """What there is of these ids; `wanted` is what is asked for besides the metadata."""
+    def _look_up(
+        self, ids: Sequence[str], wanted: dict[str, Any], filter: Filter | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """What there is of these ids and matches; `wanted` is what is asked for besides the metadata."""
         valid = [id for id in ids if valid_id(id)]
         for start in range(0, len(valid), GET_IDS):
             chunk = valid[start : start + GET_IDS]
-            query = matching(AnyOf("id", tuple(chunk)))
+            these = AnyOf("id", tuple(chunk))
+            query = matching(And((these, filter)) if filter else these)
             yield from self._search({"query": query, "size": len(chunk), "_source": WITHOUT_DERIVED, **wanted})
 
     def _search(self, body: dict[str, Any], options: dict[str, str] | None = None) -> list[dict[str, Any]]:
