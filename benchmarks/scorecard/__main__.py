@@ -69,6 +69,10 @@ def main() -> int:
         console.print(f"[red]failed: {section}")
     if options.write and not failed:
         report.write_document(measured, seconds)
+        from benchmarks.scorecard import plots  # matplotlib is of the group bench alone
+
+        plots.draw_ratios(rows, report.PLOT)
+        plots.draw_curves(rows, report.GROWTH_PLOT)
     if options.keep and not failed:
         keep(rows, mode)
     return 1 if worse or failed else 0

@@ -10,6 +10,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.progress import track
@@ -19,7 +20,7 @@ from benchmarks.scorecard.indices import console, filled
 from benchmarks.scorecard.knn import WARM_UP, K, compare, filtered, label
 from benchmarks.scorecard.photos import photos
 from benchmarks.scorecard.report import figure
-from benchmarks.scorecard.rows import Row
+from benchmarks.scorecard.rows import Curve, Row, save
 from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.index import open_index
 from imagesearch.index.opensearch_queries import nearest
@@ -35,9 +36,14 @@ def measure(quick: bool) -> Iterator[Row]:
     if quick:
         yield from grow(QUICK, QUICK, 40)
     else:
-        yield from grow(SIZES, EMBEDDED, SEARCHES)
-        yield from compare(max(SIZES), ("float",), SEARCHES)
-        yield from filtered(max(SIZES), SEARCHES)
+        yield from grow_and_compare(SIZES, EMBEDDED)
+
+
+def grow_and_compare(sizes: Sequence[int], embedded: Sequence[int]) -> Iterator[Row]:
+    """The rows of `grow`, and of searches in the largest index beside exact ones."""
+    yield from grow(sizes, embedded, SEARCHES)
+    yield from compare(max(sizes), ("float",), SEARCHES)
+    yield from filtered(max(sizes), SEARCHES)
 
 
 def grow(sizes: Sequence[int], embedded: Sequence[int], searches: int) -> Iterator[Row]:
@@ -89,11 +95,12 @@ def _row(key: str, what: str, sizes: Sequence[int], figures: Sequence[float], un
     measured = ", ".join(
         f"{label(size)} {figure(value)} {unit}" for size, value in sorted(zip(sizes, figures, strict=True))
     )
-    return Row(key, f"{what} grows as n to the power of", "", "exponent", exponent, note=measured)
+    curve = Curve(unit, tuple(sizes), tuple(figures))
+    return Row(key, f"{what} grows as n to the power of", "", "exponent", exponent, note=measured, curve=curve)
 
 
 def main() -> None:
-    """Measure the sizes that are asked for, and print the rows."""
+    """Measure the sizes that are asked for, write and print the rows."""
 
     def numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
@@ -101,10 +108,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sizes", type=numbers, default=SIZES, help="of the OpenSearch index")
     parser.add_argument("--embedded", type=numbers, default=EMBEDDED, help="of the embedded index")
+    parser.add_argument("--output", type=Path, default=Path(".bench/growth.json"))
     options = parser.parse_args()
-    table = Table("what", "exponent", "measured")
-    for row in grow(options.sizes, options.embedded, SEARCHES):
-        table.add_row(row.what, f"{row.ours:.2f}", row.note)
+    rows = list(grow_and_compare(options.sizes, options.embedded))
+    save(rows, options.output)
+    table = Table("what", "ours", "theirs", "remarks")
+    for row in rows:
+        theirs = "" if row.theirs is None else figure(row.theirs)
+        table.add_row(row.what, f"{figure(row.ours)} {row.unit}", theirs, row.note)
     console.print(table)
 
 

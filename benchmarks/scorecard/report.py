@@ -1,4 +1,4 @@
-"""The scorecard as people read it: a table in the terminal, docs/benchmarks.md, and a plot."""
+"""The scorecard as people read it: a table in the terminal, and docs/benchmarks.md with its plots."""
 
 import platform
 import re
@@ -13,7 +13,9 @@ from rich.table import Table
 from benchmarks.scorecard.rows import Row
 from local.containers import ROOT
 
-DOCUMENT, PLOT = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks.svg"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PLOT, GROWTH_PLOT = ROOT / "docs" / "benchmarks.svg", ROOT / "docs" / "growth.svg"
+"""As `plots` draws them."""
 BEGIN, END = "<!-- scorecard: `make bench` writes what is between here -->", "<!-- and here -->"
 ACCURACY = ("recall@10", "R@1", "cosine")
 """Units of what is no time and no size."""
@@ -81,10 +83,12 @@ def figure(value: float) -> str:
 
 
 def write_document(sections: Mapping[str, Sequence[Row]], seconds: float) -> None:
-    """Put a table for each section, and the plot, into docs/benchmarks.md, in the place that is marked there."""
+    """Put a table for each section into docs/benchmarks.md, in the place that is marked there, and show the plots."""
     lines = [BEGIN, "", f"Measured in {seconds / 60:.0f} minutes: {machine()}.", "", f"![Ratios]({PLOT.name})"]
     for section, rows in sections.items():
         lines += ["", f"### {TITLES[section]}", ""]
+        if any(row.curve for row in rows):
+            lines += [f"![Growth]({GROWTH_PLOT.name})", ""]
         lines += ["| what | against | ours | theirs | ratio | target | | spread of ours, remarks |"]
         lines += ["|---|---|---:|---:|---:|---:|---|---|"]
         for row in rows:
@@ -95,27 +99,3 @@ def write_document(sections: Mapping[str, Sequence[Row]], seconds: float) -> Non
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     DOCUMENT.write_text(before + "\n".join([*lines, "", END]) + after)
-    draw([row for rows in sections.values() for row in rows])
-
-
-def draw(rows: Sequence[Row]) -> None:
-    """Plot the ratios of times and sizes that have a target, each with its target, by their keys."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams |= {"svg.hashsalt": "scorecard", "svg.fonttype": "none"}  # the same figures give the same, small file
-    from matplotlib import pyplot
-
-    drawn = [row for row in rows if row.target and row.ratio and row.unit not in ACCURACY]
-    figure_, axes = pyplot.subplots(figsize=(9, 0.26 * len(drawn) + 1), layout="constrained")
-    colours = ["#2a7f62" if row.met else "#b5483a" for row in drawn]
-    names = [row.key for row in drawn]
-    axes.barh(names, [row.ratio - 1 for row in drawn if row.ratio], left=1, color=colours)
-    axes.scatter([row.target for row in drawn if row.target], names, marker="|", s=160, color="black", label="target")
-    axes.set_xscale("log")
-    axes.axvline(1, color="grey", linewidth=0.8)
-    axes.invert_yaxis()
-    axes.set_xlabel("times better than the other")
-    axes.legend(loc="lower right")
-    axes.tick_params(labelsize=8)
-    figure_.savefig(PLOT, metadata={"Date": None})

@@ -1,14 +1,24 @@
 """What the scorecard is made of: rows, each a figure of ours beside that of what a user would use instead."""
 
-import json
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 Section = Callable[[bool], Iterator["Row"]]
 """A part of the scorecard: measures, little if its argument `quick` is true, and gives rows as they come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Figures in `unit` at several sizes of a collection."""
+
+    unit: str
+    sizes: tuple[int, ...]
+    figures: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,7 @@ class Row:
         target: What the ratio should be at least.
         better: Whether less is better, as of time and memory, or more, as of rates and recall.
         note: What a reader has to know of it.
+        curve: What it was fitted to, of an exponent.
     """
 
     key: str
@@ -38,6 +49,7 @@ class Row:
     target: float | None = None
     better: Literal["less", "more"] = "less"
     note: str = ""
+    curve: Curve | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -67,10 +79,12 @@ def compared(
 def save(rows: Sequence[Row], path: Path) -> None:
     """Write `rows` as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    path.write_bytes(_ROWS.dump_json(list(rows), indent=1) + b"\n")
 
 
 def load(path: Path) -> list[Row]:
     """The rows of a file that `save` wrote."""
-    rows = json.loads(path.read_text())
-    return [Row(**{**row, "spread": row["spread"] and tuple(row["spread"])}) for row in rows]
+    return _ROWS.validate_json(path.read_bytes())
+
+
+_ROWS = TypeAdapter(list[Row])

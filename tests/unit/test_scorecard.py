@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.scorecard import cost, report
 from benchmarks.scorecard.__main__ import compare
-from benchmarks.scorecard.rows import Row, compared, load, save
+from benchmarks.scorecard.rows import Curve, Row, compared, load, save
 
 TIME = compared("warm", "a warm query", "torch", "ms", [20.0, 10.0, 40.0], [100.0, 90.0, 120.0], target=5.0)
 RECALL = Row("recall", "recall", "exact", "recall@10", 0.98, 1.0, target=0.99, better="more")
@@ -22,8 +22,9 @@ def test_a_target_is_met_at_the_ratio_it_names() -> None:
 
 
 def test_rows_survive_their_file(tmp_path: Path) -> None:
-    save([TIME, RECALL, STATED], tmp_path / "deep" / "rows.json")
-    assert load(tmp_path / "deep" / "rows.json") == [TIME, RECALL, STATED]
+    grows = Row("growth", "grows", "", "exponent", 1.0, curve=Curve("s", (1, 10), (0.5, 5.0)))
+    save([TIME, RECALL, STATED, grows], tmp_path / "deep" / "rows.json")
+    assert load(tmp_path / "deep" / "rows.json") == [TIME, RECALL, STATED, grows]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,6 @@ def test_the_document_gets_the_table_in_its_place(tmp_path: Path, monkeypatch: p
     document = tmp_path / "benchmarks.md"
     document.write_text(f"# Before\n\n{report.BEGIN}\nold\n{report.END}\n\nAfter\n")
     monkeypatch.setattr(report, "DOCUMENT", document)
-    monkeypatch.setattr(report, "draw", lambda _: None)
     report.write_document({"query": [TIME, STATED], "knn": [RECALL]}, 60)
     text = document.read_text()
     assert text.index("### The query path") < text.index("| a warm query") < text.index("### Approximate search")
