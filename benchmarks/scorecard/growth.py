@@ -19,7 +19,7 @@ from rich.table import Table
 from benchmarks.scorecard.indices import console, filled
 from benchmarks.scorecard.knn import WARM_UP, K, compare, filtered, label
 from benchmarks.scorecard.photos import photos
-from benchmarks.scorecard.report import figure
+from benchmarks.scorecard.report import cells, figure
 from benchmarks.scorecard.rows import Curve, Row, save
 from benchmarks.scorecard.vectors import DIM, ClipLike
 from imagesearch.index import open_index
@@ -114,8 +114,8 @@ def main() -> None:
     save(rows, options.output)
     table = Table("what", "ours", "theirs", "remarks")
     for row in rows:
-        theirs = "" if row.theirs is None else figure(row.theirs)
-        table.add_row(row.what, f"{figure(row.ours)} {row.unit}", theirs, row.note)
+        what, _, ours, theirs, *_ = cells(row)
+        table.add_row(what, ours, theirs, row.note)
     console.print(table)
 
 
